@@ -1,0 +1,7 @@
+"""``python -m echoservers``."""
+
+import sys
+
+from echoservers.cli import main
+
+sys.exit(main())

@@ -1,0 +1,138 @@
+"""Who is being served, and what has been counted: the bookkeeping of one server.
+
+Knows no socket and makes no decision.  Workers end their request from any thread;
+`snapshot` and ``len()`` take no lock, so a signal handler may use them.
+"""
+
+import threading
+from collections import Counter
+from typing import Any
+
+from .counters import DROP_CELL, DROP_REASONS, ERRORS, Cells, Stats, add_up, new_cells
+
+__all__ = ["ActiveRequest", "Activity"]
+
+
+class ActiveRequest:
+    """One request from the moment it is admitted until it is over."""
+
+    __slots__ = ("aborted", "cells", "client_address", "detached", "request", "source")
+
+    def __init__(self, request: Any, client_address: Any, source: str | None) -> None:
+        self.request = request
+        self.client_address = client_address
+        self.source = source
+        """The host it came from, where a limit by source applies."""
+        self.cells: Cells | None = None
+        """Where its worker counts; None: in the cells of the loop."""
+        self.detached = False
+        """Served by another process: closing our copy of the socket does not end it."""
+        self.aborted = False
+
+
+class Activity:
+    """The requests in progress and the counters of a server."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()  # stats() may come from a signal handler
+        self._active: dict[int, ActiveRequest] = {}
+        self._sources: Counter[str] = Counter()
+        self._refused: Counter[str] = Counter()
+        self._totals: Cells = new_cells()
+        self._accepted = 0
+        self._closed = 0
+        self.loop_cells: Cells = new_cells()
+        """For what the serving loop itself counts; no other thread writes here."""
+
+    @property
+    def closed(self) -> int:
+        """How many requests were served and have ended."""
+        return self._closed
+
+    def __len__(self) -> int:
+        return len(self._active)
+
+    def snapshot(self) -> list[ActiveRequest]:
+        """The requests in progress at this moment."""
+        return list(self._active.values())
+
+    def begin(self, request: Any, client_address: Any, source: str | None) -> ActiveRequest:
+        """A request has been accepted and will be served."""
+        record = ActiveRequest(request, client_address, source)
+        with self._lock:
+            self._accepted += 1
+            if source is not None:
+                self._sources[source] += 1
+            # The record holds the request, so no other object gets its id meanwhile.
+            self._active[id(request)] = record
+        return record
+
+    def find(self, request: Any) -> ActiveRequest | None:
+        """The record of *request*, if it is in progress."""
+        return self._active.get(id(request))
+
+    def cells_of(self, request: Any) -> Cells:
+        """Where the worker that serves *request* counts."""
+        record = self._active.get(id(request))
+        return self.loop_cells if record is None or record.cells is None else record.cells
+
+    def from_source(self, source: str) -> int:
+        """How many requests of *source* are in progress."""
+        return self._sources[source]
+
+    def end(self, record: ActiveRequest) -> bool:
+        """The request is over; False if it was already."""
+        with self._lock:
+            if self._active.pop(id(record.request), None) is None:
+                return False
+            self._closed += 1
+            if record.source is not None:
+                self._sources[record.source] -= 1
+                if not self._sources[record.source]:
+                    del self._sources[record.source]
+            if record.cells is not None:
+                self._totals = add_up((self._totals, record.cells))
+            return True
+
+    def refuse(self, reason: str) -> None:
+        """A connection was accepted and closed unserved."""
+        with self._lock:
+            self._accepted += 1
+            self._refused[reason] += 1
+
+    def give_up(self, record: ActiveRequest, reason: str) -> None:
+        """*record* was admitted, but nobody could serve it."""
+        if self.end(record):
+            with self._lock:
+                self._closed -= 1
+                self._refused[reason] += 1
+
+    def count_error(self, request: Any) -> None:
+        """The handler of *request* failed."""
+        self.cells_of(request)[ERRORS] += 1
+
+    def drop(self, request: Any, reason: str) -> None:
+        """A datagram, or the reply to it, is dropped."""
+        self.cells_of(request)[DROP_CELL[reason]] += 1
+
+    def restart_in_child(self, record: ActiveRequest) -> None:
+        """In a forked child: only *record* is ours, and no other thread holds the lock."""
+        self._lock = threading.RLock()
+        self._active = {id(record.request): record}
+
+    def stats(self) -> Stats:
+        """All counters at this moment, those of running workers included."""
+        with self._lock:
+            running = [r.cells for r in self._active.values() if r.cells is not None]
+            cells = add_up((self._totals, self.loop_cells, *running))
+            return Stats(
+                accepted=self._accepted,
+                active=len(self._active),
+                closed=self._closed,
+                refused=dict(self._refused),
+                messages=cells[0],
+                bytes_in=cells[1],
+                bytes_out=cells[2],
+                errors=cells[ERRORS],
+                dropped={reason: cells[DROP_CELL[reason]] for reason in DROP_REASONS},
+            )

@@ -1,0 +1,274 @@
+"""From the listening socket to the model: accept, check the limits, admit, keep count.
+
+The first half of a request's path; `echoservers.serving` has the life of the server.
+"""
+
+import errno
+import socket
+import socketserver
+import sys
+import time
+from typing import Any
+
+from .activity import ActiveRequest, Activity
+from .addresses import normalise, peer_name
+from .counters import Cells, Stats
+from .interrupts import is_users_interrupt
+from .log import Throttle, logger
+from .loop import Loop
+from .settings import ServingOptions
+
+__all__ = ["AdmissionMixIn", "RequestDropped", "WorkerUnavailable"]
+
+_Socket = socket.socket  # the class below has a `socket` of its own
+
+ACCEPT_BATCH = 64
+"""Connections taken in one go before the loop looks at anything else: a burst is taken
+quickly, and starves neither the reaping of children nor a shutdown."""
+
+ACCEPT_PAUSE = 0.1
+"""Seconds without accepting after the system had no descriptor or memory for it: ten
+tries a second cost no CPU worth naming, and serving resumes well within a second."""
+
+# accept(2): errors of the one connection that was about to be accepted.
+_ERRORS_OF_ONE_CONNECTION = {
+    errno.ECONNABORTED,
+    errno.EPROTO,
+    errno.EINTR,
+    errno.EPERM,  # a firewall rule
+    errno.ETIMEDOUT,
+    errno.ENETDOWN,
+    errno.ENOPROTOOPT,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+    errno.EOPNOTSUPP,
+    errno.ENETUNREACH,
+    errno.ECONNREFUSED,  # a datagram socket may tell an earlier reply's fate this way
+    errno.ECONNRESET,
+}
+
+
+class RequestDropped(OSError):
+    """Raised by ``get_request``: what was received is not a request, look for the next."""
+
+
+class WorkerUnavailable(OSError):
+    """Raised by ``process_request``: no thread or process can be started just now."""
+
+
+class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
+    """Takes requests and hands them to ``process_request`` within the limits."""
+
+    #: The name the server was asked for by, for messages; set by the registry.
+    mode: str | None = None
+
+    server_address: Any
+    socket: _Socket
+    socket_type: int
+    address_family: int
+
+    def fileno(self) -> int:
+        """The listening socket's descriptor."""
+        return self.socket.fileno()
+
+    def _prepare_admission(self) -> None:
+        self.activity = Activity()
+        self.loop = Loop()
+        self._stop_requested = False
+        self._draining = False
+        self._paused = False
+        self._resume_at = 0.0
+        self._listening_descriptor = -1
+        self._trouble = Throttle()
+
+    def capacity(self) -> int:
+        """How many requests may be in progress at the same time."""
+        return self.max_connections
+
+    def stats(self) -> Stats:
+        """The counters at this moment, one total over all workers."""
+        return self.activity.stats()
+
+    def cells_of(self, request: Any) -> Cells:
+        """Where the handler of *request* counts; `echoservers.counters` names the cells."""
+        return self.activity.cells_of(request)
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether requests are connections, not datagrams."""
+        return self.socket_type == socket.SOCK_STREAM
+
+    # --- accept ---------------------------------------------------------------------
+
+    def _listen(self, wanted: bool) -> None:
+        if wanted and self._listening_descriptor < 0:
+            self._listening_descriptor = self.fileno()
+            self.loop.watch(self._listening_descriptor, self._accept_batch)
+        elif not wanted and self._listening_descriptor >= 0:
+            self.loop.unwatch(self._listening_descriptor)
+            self._listening_descriptor = -1
+
+    def _accept_batch(self) -> None:
+        for _ in range(ACCEPT_BATCH):
+            if not self._accept_one() or self._stop_requested:
+                return
+
+    def _accept_one(self) -> bool:
+        """Take one request; False when there is none or none can be taken now."""
+        if self.overflow == "queue" and len(self.activity) >= self.capacity():
+            self._pause(0.0)
+            return False
+        try:
+            request, client_address = self.get_request()
+        except BlockingIOError:
+            return False
+        except RequestDropped:
+            return True
+        except OSError as error:
+            return self._accept_failed(error)
+        self._admit(request, client_address, contain=True)
+        return True
+
+    def _accept_failed(self, error: OSError) -> bool:
+        if error.errno in _ERRORS_OF_ONE_CONNECTION:
+            return True
+        if self.socket.fileno() < 0:  # somebody closed it: there is nothing left to serve
+            self._stop_requested = True
+            return False
+        self._trouble.warning(
+            "cannot accept: %s; trying again every %g s", error.strerror, ACCEPT_PAUSE
+        )
+        self._pause(time.monotonic() + ACCEPT_PAUSE)
+        return False
+
+    def _pause(self, until: float) -> None:
+        """Accept nothing before the time *until*, nor before there is room."""
+        self._resume_at = until
+        self._paused = True
+        self._listen(False)
+
+    def _turn(self, longest: float | None) -> None:
+        """Wait for something to happen, at most *longest* seconds, and see to it."""
+        if self._paused:
+            wait = self._resume_at - time.monotonic()
+            if wait > 0:
+                longest = wait if longest is None else min(wait, longest)
+            elif len(self.activity) < self.capacity():
+                self._paused = False
+                self._listen(True)
+        self._wait(longest)
+        if self.loop.stop_asked_by_child:
+            self.loop.stop_asked_by_child = False
+            self._stop_requested = True
+
+    def _wait(self, longest: float | None) -> None:
+        self.loop.turn(longest)
+
+    def _handle_request_noblock(self) -> None:
+        # handle_request() of the standard library calls this once something is there.
+        try:
+            request, client_address = self.get_request()
+        except OSError:
+            return  # as there: a single call tells nothing of a failed accept
+        self._admit(request, client_address, contain=False)
+
+    # --- admit ----------------------------------------------------------------------
+
+    def _admit(self, request: Any, client_address: Any, contain: bool) -> None:
+        """Check the limits, then let the model decide who serves *request*.
+
+        :param contain: SystemExit and the like end this connection only; otherwise they
+            are the caller's, as under `socketserver`.
+        """
+        source = self._source(client_address)
+        refusal = self._refusal(source)
+        if refusal:
+            self.activity.refuse(refusal)
+            self._trouble.warning("refusing %s: %s is reached", peer_name(client_address), refusal)
+            self.shutdown_request(request)
+            return
+        record = self.activity.begin(request, client_address, source)
+        if self._draining:
+            self.half_close(record)
+        try:
+            if self.verify_request(request, client_address):
+                self.process_request(request, client_address)
+                return
+            self.activity.give_up(record, "verify_request")
+        except WorkerUnavailable as error:
+            self.activity.give_up(record, "no_worker")
+            self._trouble.warning("closing %s: %s", peer_name(client_address), error)
+        except Exception:
+            self.handle_error(request, client_address)
+        except BaseException as error:
+            if not contain or is_users_interrupt(error):
+                self.shutdown_request(request)
+                raise
+            self.handle_error(request, client_address)
+        self.shutdown_request(request)
+
+    def _source(self, client_address: Any) -> str | None:
+        if self.max_connections_per_source is None or not isinstance(client_address, tuple):
+            return None
+        return str(normalise(client_address)[0])
+
+    def _refusal(self, source: str | None) -> str | None:
+        if len(self.activity) >= self.capacity():
+            return "max_connections"
+        limit = self.max_connections_per_source
+        if source is not None and limit and self.activity.from_source(source) >= limit:
+            return "max_connections_per_source"
+        return None
+
+    # --- end ------------------------------------------------------------------------
+
+    def close_request(self, request: Any) -> None:
+        """Close *request*; it is over then, unless another process serves it."""
+        super().close_request(request)
+        record = self.activity.find(request)
+        if record is not None and not record.detached:
+            self._end(record)
+
+    def _end(self, record: ActiveRequest) -> None:
+        if self.activity.end(record) and (self._paused or self._draining):
+            self.loop.wake()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Count and log what a handler raised.  May be extended.
+
+        A peer that is gone is told at DEBUG level, anything else at ERROR level with its
+        traceback.  A server class behind the mixins that has its own ``handle_error`` is
+        asked instead.
+        """
+        error = sys.exc_info()[1]
+        peer = peer_name(client_address)
+        inherited = super().handle_error
+        gone = isinstance(error, (ConnectionError, TimeoutError))
+        if not gone:
+            self.activity.count_error(request)
+        if getattr(inherited, "__func__", None) is not socketserver.BaseServer.handle_error:
+            inherited(request, client_address)
+        elif gone:
+            logger.debug("%s has gone: %s", peer, error, extra={"event": "gone", "peer": peer})
+        else:
+            logger.error(
+                "handler failed, closing %s: %s: %s",
+                peer,
+                type(error).__name__,
+                error,
+                exc_info=error,
+                extra={"event": "error", "peer": peer},
+            )
+
+    def half_close(self, record: ActiveRequest) -> None:
+        """End the input of a request behind what has arrived already."""
+        if isinstance(record.request, _Socket):
+            ignoring_gone(record.request.shutdown, socket.SHUT_RD)
+
+
+def ignoring_gone(call: Any, *args: object) -> None:
+    """Do to a socket what no longer matters when its peer, or it, has gone."""
+    try:
+        call(*args)
+    except OSError:
+        return

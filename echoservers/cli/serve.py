@@ -1,0 +1,182 @@
+"""``echoservers [serve]``: make a server, say where it listens, serve until a signal."""
+
+import errno
+import os
+import signal
+import socket
+import sys
+import time
+from typing import Any
+
+from ..addresses import DEFAULT_HOST, DEFAULT_PORT, parse_port
+from ..errors import EndpointError, HandlerNotSupported, OptionError
+from ..framing import FRAMINGS
+from ..handlers import HANDLERS, EchoHandler
+from ..log import logger
+from ..options import options_of
+from ..registry import Mode, create_server, find_handler, parse_mode_spec, server_class
+from ..serving import ServingMixIn
+from . import COMMANDS, DONE
+from .arguments import Parser, add_option_flags, given_options
+from .logs import set_up_logging
+
+DEFAULT_MODE = "threading-tcp"
+
+
+def run(arguments: list[str]) -> int:
+    """Serve until SIGINT or SIGTERM has drained the server."""
+    with StopSignals() as signals:
+        chosen = _chosen_mode(arguments)
+        mode, spelled = parse_mode_spec(chosen)
+        cls = server_class(mode.name)
+        options = options_of(cls)
+        parser = _parser(mode, cls)
+        given = parser.parse(arguments)
+        set_up_logging(given.verbose, given.log_format)
+        handler = _handler(given.handler, given.framing)
+        address = _address(mode, given.host, given.port, given.path)
+        values: dict[str, Any] = {**spelled, **given_options(given, options)}
+        try:
+            server = create_server(mode.name, address, handler, **values)
+        except OSError as error:
+            raise _explained(error, address) from error
+        with server:
+            return _serve(server, signals)
+
+
+def _serve(server: ServingMixIn, signals: "StopSignals") -> int:
+    signals.server = server
+    try:
+        print(f"{server.mode} listening on {server.endpoint()}", flush=True)
+    except OSError as error:
+        logger.warning("cannot write to standard output: %s", error.strerror)
+    if not signals.received:
+        server.serve_forever()
+    drained, aborted = server.drain(signals.time_left())
+    logger.info(
+        "drained %d connections, aborted %d",
+        drained,
+        aborted,
+        extra={"event": "drained", "drained": drained, "aborted": aborted},
+    )
+    return DONE
+
+
+class StopSignals:
+    """SIGINT and SIGTERM: the first drains, the second aborts, and so does the drain limit."""
+
+    def __init__(self) -> None:
+        self.server: ServingMixIn | None = None
+        self.received = 0
+        self._deadline: float | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopSignals":
+        for signum, handler in (
+            (signal.SIGINT, self._stop),
+            (signal.SIGTERM, self._stop),
+            (signal.SIGALRM, self._time_is_over),
+        ):
+            self._before[signum] = signal.signal(signum, handler)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
+
+    def time_left(self) -> float | None:
+        """Seconds until the drain is over; None when none has begun."""
+        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+
+    def _stop(self, signum: int, frame: object) -> None:
+        self.received += 1
+        if self.server is None:
+            return  # it is being made; `_serve` looks before it serves
+        if self.received == 1:
+            # The loop of an iterative server may be inside a handler: only a signal gets it out.
+            limit = self.server.drain_timeout
+            self._deadline = time.monotonic() + limit
+            signal.setitimer(signal.ITIMER_REAL, max(limit, 0.001))
+            self.server.start_drain()
+        else:
+            self.server.abort()
+
+    def _time_is_over(self, signum: int, frame: object) -> None:
+        if self.server is not None:
+            self.server.abort()
+
+
+def _chosen_mode(arguments: list[str]) -> str:
+    """The mode has to be known before the other flags: each mode has its own."""
+    parser = Parser("", add_help=False)
+    parser.add_argument("--mode", default=DEFAULT_MODE)
+    return str(parser.parse_known_args(arguments)[0].mode)
+
+
+def _parser(mode: Mode, cls: type[ServingMixIn]) -> Parser:
+    commands = "\n".join(f"  {name:8}{what}" for name, what in COMMANDS.items())
+    parser = Parser(
+        "",
+        usage="echoservers [serve] [--mode MODE] [options]",
+        description="Serve echo in one of the classic concurrency models.\n\n"
+        f"commands:\n{commands}\n  (COMMAND --help tells more)",
+        epilog="`echoservers modes` lists the modes.  A mode can carry its options:\n"
+        "--mode threading-tcp:idle_timeout=5,max_connections=50",
+    )
+    add = parser.add_argument
+    add("--mode", metavar="MODE", default=DEFAULT_MODE, help="default: %(default)s")
+    add("--host", help=f"address to listen at (tcp, udp; default: {DEFAULT_HOST})")
+    add("--port", help=f"port to listen at, 0: a free one (tcp, udp; default: {DEFAULT_PORT})")
+    add("--path", help="socket file to listen at (unix-stream, unix-datagram)")
+    add(
+        "--handler",
+        default="echo",
+        metavar="NAME",
+        help=f"{', '.join(HANDLERS)}, or MODULE:CLASS (default: echo)",
+    )
+    add("--framing", choices=list(FRAMINGS), help="what a message is (default: the handler's)")
+    add("-v", "--verbose", action="store_true", help="log connections and messages")
+    add("--log-format", choices=["text", "json"], default="text", help="default: text")
+    group = parser.add_argument_group(f"options of {mode.name}")
+    add_option_flags(group, options_of(cls), cls)
+    return parser
+
+
+def _handler(name: str, framing: str | None) -> type:
+    if ":" in name and "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, "")  # as `python -m` does; the installed command does not
+    handler = find_handler(name)
+    if framing is None:
+        return handler
+    if not issubclass(handler, EchoHandler):
+        raise HandlerNotSupported(f"--framing is for subclasses of EchoHandler, not {name}")
+    return type(handler.__name__, (handler,), {"framing_class": FRAMINGS[framing]})
+
+
+def _address(mode: Mode, host: str | None, port: str | None, path: str | None) -> Any:
+    if mode.transport.startswith("unix"):
+        if host is not None or port is not None:
+            raise OptionError(f"{mode.name} listens at a --path, not at a --host and --port")
+        return path
+    if path is not None:
+        raise OptionError(f"{mode.name} listens at a --host and --port, not at a --path")
+    return (
+        DEFAULT_HOST if host is None else host,
+        DEFAULT_PORT if port is None else parse_port(port),
+    )
+
+
+def _explained(error: OSError, address: Any) -> Exception:
+    """What could not be had, and what to do instead."""
+    if isinstance(error, socket.gaierror):
+        return EndpointError(f"--host {address[0]}: {error.strerror}; give an address of this host")
+    where = f"{address[0]} port {address[1]}" if isinstance(address, tuple) else address
+    advice = {
+        errno.EADDRINUSE: "choose another --port, or 0 for a free one",
+        errno.EACCES: "ports below 1024 need a privilege; choose a higher --port",
+        errno.EADDRNOTAVAIL: "this host does not have that address; try --host 127.0.0.1",
+    }.get(error.errno or 0)
+    if isinstance(address, tuple) and advice:
+        return OSError(error.errno, f"cannot listen on {where}: {error.strerror}; {advice}")
+    return OSError(error.errno, f"cannot listen on {where or error.filename}: {error.strerror}")

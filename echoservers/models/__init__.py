@@ -1,0 +1,1 @@
+"""One file a model; each overrides the one seam that makes it what it is."""

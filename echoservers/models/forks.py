@@ -1,0 +1,228 @@
+"""A process for each connection (UNP vol. 1, design 1; CS:APP's ``echoserverp``).
+
+The parent watches a process descriptor (pidfd_open(2), Linux 5.3) of each child in the
+same wait as the listening socket, so a child is reaped the moment it ends, only our own
+children are waited for, and nothing ever blocks in ``waitpid``.  Where there are no
+process descriptors the children are asked after every `SWEEP_INTERVAL`.
+"""
+
+import mmap
+import os
+import signal
+import threading
+import time
+from typing import Annotated, Any, NoReturn
+
+from ..activity import ActiveRequest
+from ..admission import WorkerUnavailable, ignoring_gone
+from ..counters import CELLS
+from ..log import logger
+from ..options import Option, count
+from ..serving import ServingMixIn
+from ..transports import TCPServer, UDPServer, UnixDatagramServer, UnixStreamServer
+
+__all__ = [
+    "ForkingMixIn",
+    "ForkingTCPServer",
+    "ForkingUDPServer",
+    "ForkingUnixDatagramServer",
+    "ForkingUnixStreamServer",
+]
+
+SWEEP_INTERVAL = 0.2
+"""Seconds between looks at children that cannot be watched."""
+
+_DRAIN_SIGNALS = {signal.SIGTERM, signal.SIGINT}
+
+
+class ForkingMixIn(ServingMixIn):
+    """Serve each request in a new process; ``max_children`` bounds the processes.
+
+    ``server_close()`` drains them for ``drain_timeout`` at most, unless ``block_on_close``
+    is false.  A child has the listening socket closed, ends by ``os._exit`` and takes
+    SIGTERM as "answer what has arrived, then end".
+    """
+
+    #: Seconds that ``handle_request()`` waits, as in the standard library.
+    timeout = 300
+
+    max_children: Annotated[
+        int, Option(count, "processes", "serve in at most this many processes at a time")
+    ] = 256  # 2 to 4 MB of private memory each: under 1 GB for a full house
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.active_children: dict[int, ActiveRequest] = {}
+        self._descriptors: dict[int, int] = {}
+        self._unwatched: set[int] = set()
+        self._shared_cells = SharedCells()
+        super().__init__(*args, **kwargs)
+
+    def capacity(self) -> int:
+        """How many requests may be in progress: one a child."""
+        return min(self.max_connections, self.max_children)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Fork a child that serves *request*.
+
+        :raises WorkerUnavailable: the system does not give us a process now.
+        """
+        record = self.activity.find(request) or ActiveRequest(request, client_address, None)
+        record.cells = cells = self._shared_cells.take()
+        # Held back until the child can take them: else a SIGTERM meant for it is lost.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _DRAIN_SIGNALS)
+        try:
+            pid = os.fork()
+            if pid == 0:
+                self._serve_in_child(record, blocked)
+            record.detached = True
+            self.active_children[pid] = record
+            self._unwatched.add(pid)
+        except OSError as error:
+            self._shared_cells.give_back(cells)
+            record.cells = None
+            raise WorkerUnavailable(f"no process can be started: {error.strerror}") from error
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        self.close_request(request)  # before the next line, which needs a free descriptor
+        self._watch_child(pid)
+        if self._draining:
+            self.half_close(record)
+
+    # --- in the child ---------------------------------------------------------------
+
+    def _serve_in_child(self, record: ActiveRequest, blocked: Any) -> NoReturn:
+        status = 1
+        try:
+            self._become_child(record, blocked)
+            self.finish_request(record.request, record.client_address)
+            status = 0
+        except Exception:
+            self.handle_error(record.request, record.client_address)
+        finally:
+            try:
+                self.shutdown_request(record.request)
+            finally:
+                os._exit(status)
+
+    def _become_child(self, record: ActiveRequest, blocked: Any) -> None:
+        self.activity.restart_in_child(record)
+        self._serving_thread = None
+        if self.is_stream:
+            self.socket.close()
+
+        def drain(_signum: int, _frame: object) -> None:
+            super(ForkingMixIn, self).half_close(record)
+
+        if threading.current_thread() is threading.main_thread():
+            signal.set_wakeup_fd(-1)
+            for signum in _DRAIN_SIGNALS:
+                signal.signal(signum, drain)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+    # --- in the parent --------------------------------------------------------------
+
+    def _watch_child(self, pid: int) -> None:
+        try:
+            descriptor = os.pidfd_open(pid)
+        except (AttributeError, OSError):
+            return  # no such call here, or no descriptor left: it stays with the unwatched
+        self._unwatched.discard(pid)
+        self._descriptors[pid] = descriptor
+        self.loop.watch(descriptor, lambda: self._reap(pid))
+
+    def _reap(self, pid: int) -> bool:
+        """Wait for a child of ours, without blocking; whether it has ended."""
+        try:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:
+            ended, status = pid, 0  # somebody else's waitpid(-1) took it
+        if not ended:
+            return False
+        self._unwatched.discard(pid)
+        descriptor = self._descriptors.pop(pid, None)
+        if descriptor is not None:
+            self.loop.unwatch(descriptor)
+            os.close(descriptor)
+        record = self.active_children.pop(pid)
+        if os.WIFSIGNALED(status) and not record.aborted:
+            self.activity.count_error(record.request)
+            logger.warning("a child was killed by signal %d", os.WTERMSIG(status))
+        cells = record.cells
+        self._end(record)
+        if isinstance(cells, memoryview):
+            self._shared_cells.give_back(cells)
+        return True
+
+    def collect_children(self, *, blocking: bool = False) -> None:
+        """Reap the children that have ended; if *blocking*, wait for all, `drain_timeout` long."""
+        for pid in list(self.active_children):
+            self._reap(pid)
+        if blocking:
+            self._wait_until_idle(time.monotonic() + self.drain_timeout)
+
+    def handle_timeout(self) -> None:
+        """``handle_request()`` has waited in vain."""
+        self.collect_children()
+
+    def _handle_request_noblock(self) -> None:
+        self.collect_children()  # no loop is running that would
+        super()._handle_request_noblock()
+
+    def _wait(self, longest: float | None) -> None:
+        for pid in list(self._unwatched):
+            self._reap(pid)
+        if self._unwatched:
+            longest = SWEEP_INTERVAL if longest is None else min(longest, SWEEP_INTERVAL)
+        super()._wait(longest)
+
+    def half_close(self, record: ActiveRequest) -> None:
+        """Ask the child to answer what has arrived, and to end."""
+        self._signal(record, signal.SIGTERM)
+
+    def abort_request(self, record: ActiveRequest) -> None:
+        """End the child at once."""
+        self._signal(record, signal.SIGKILL)
+
+    def _signal(self, record: ActiveRequest, signum: signal.Signals) -> None:
+        for pid, served in list(self.active_children.items()):
+            if served is record:  # not reaped yet, so the pid is still its own
+                ignoring_gone(os.kill, pid, signum)
+
+
+class SharedCells:
+    """Counter cells in memory that parent and children share."""
+
+    BLOCK = 64  # slots a block: with 8 bytes a cell about one page
+
+    def __init__(self) -> None:
+        self._free: list[memoryview[int]] = []
+
+    def take(self) -> "memoryview[int]":
+        """Cells of zeros that a child may count in."""
+        if not self._free:
+            # The slices keep the memory alive; it goes when the last of them goes.
+            numbers = memoryview(mmap.mmap(-1, self.BLOCK * CELLS * 8)).cast("Q")
+            for start in range(0, self.BLOCK * CELLS, CELLS):
+                self._free.append(numbers[start : start + CELLS])
+        return self._free.pop()
+
+    def give_back(self, cells: "memoryview[int]") -> None:
+        """The child has ended and its numbers are counted."""
+        cells[:] = memoryview(bytes(CELLS * 8)).cast("Q")
+        self._free.append(cells)
+
+
+class ForkingTCPServer(ForkingMixIn, TCPServer):
+    """TCP, a process for each connection."""
+
+
+class ForkingUDPServer(ForkingMixIn, UDPServer):
+    """UDP, a process for each datagram."""
+
+
+class ForkingUnixStreamServer(ForkingMixIn, UnixStreamServer):
+    """Unix stream, a process for each connection."""
+
+
+class ForkingUnixDatagramServer(ForkingMixIn, UnixDatagramServer):
+    """Unix datagram, a process for each datagram."""

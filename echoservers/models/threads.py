@@ -1,0 +1,88 @@
+"""A thread for each connection (UNP vol. 1, design 6; CS:APP's ``echoservert``)."""
+
+import threading
+import time
+from typing import Any
+
+from ..admission import WorkerUnavailable
+from ..counters import new_cells
+from ..serving import ServingMixIn
+from ..transports import TCPServer, UDPServer, UnixDatagramServer, UnixStreamServer
+
+__all__ = [
+    "ThreadingMixIn",
+    "ThreadingTCPServer",
+    "ThreadingUDPServer",
+    "ThreadingUnixDatagramServer",
+    "ThreadingUnixStreamServer",
+]
+
+
+class ThreadingMixIn(ServingMixIn):
+    """Serve each request in a new thread; ``max_connections`` bounds the threads.
+
+    ``server_close()`` drains them for ``drain_timeout`` at most, unless ``block_on_close``
+    is false.
+    """
+
+    #: A thread whose peer is stuck does not keep the interpreter from exiting.
+    daemon_threads = True
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._threads: set[threading.Thread] = set()
+        super().__init__(*args, **kwargs)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Start a thread that serves *request*.
+
+        :raises WorkerUnavailable: the system does not give us a thread now.
+        """
+        record = self.activity.find(request)
+        if record is not None:
+            record.cells = new_cells()
+        thread = threading.Thread(
+            target=self.process_request_thread,
+            args=(request, client_address),
+            daemon=self.daemon_threads,
+        )
+        self._threads.add(thread)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            self._threads.discard(thread)
+            raise WorkerUnavailable(f"no thread can be started: {error}") from error
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve *request*; the body of its thread."""
+        try:
+            self.finish_request(request, client_address)
+        except Exception:
+            self.handle_error(request, client_address)
+        finally:
+            self.shutdown_request(request)
+            self._threads.discard(threading.current_thread())
+
+    def server_close(self) -> None:
+        """As for every server; then join the threads, which have nothing left to do."""
+        super().server_close()
+        if self.block_on_close:
+            deadline = time.monotonic() + 1.0  # they are past their last request
+            for thread in list(self._threads):
+                if thread is not threading.current_thread():
+                    thread.join(max(0.0, deadline - time.monotonic()))
+
+
+class ThreadingTCPServer(ThreadingMixIn, TCPServer):
+    """TCP, a thread for each connection."""
+
+
+class ThreadingUDPServer(ThreadingMixIn, UDPServer):
+    """UDP, a thread for each datagram."""
+
+
+class ThreadingUnixStreamServer(ThreadingMixIn, UnixStreamServer):
+    """Unix stream, a thread for each connection."""
+
+
+class ThreadingUnixDatagramServer(ThreadingMixIn, UnixDatagramServer):
+    """Unix datagram, a thread for each datagram."""

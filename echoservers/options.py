@@ -1,0 +1,144 @@
+"""Options: each stated once, as an annotated class attribute::
+
+    idle_timeout: Annotated[float | None, Option(seconds, "seconds", "close a ...")] = 300.0
+
+The attribute is the option's name, its type and its default; the `Option` adds how a
+value is read, its unit and its meaning.  Keyword arguments, mode specs, command-line
+flags and the documentation are all made from it; a subclass changes the default by
+setting the attribute, as it would under `socketserver`.
+"""
+
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import Any, NamedTuple, get_args
+
+from .errors import OptionError
+
+__all__ = [
+    "Option",
+    "choice",
+    "count",
+    "file_mode",
+    "options_of",
+    "read_options",
+    "seconds",
+    "size",
+    "spell_out",
+]
+
+
+class Option(NamedTuple):
+    """What an option's annotation says beside its type."""
+
+    read: Callable[[Any], Any]
+    """Turns text or a value into the option's value; raises ValueError with what is accepted."""
+    unit: str
+    """``seconds``, ``bytes``, ... or the choices."""
+    meaning: str
+    """One clause for ``--help`` and the documentation."""
+
+
+def _number(value: Any, kind: type, least: float, what: str, none: bool) -> Any:
+    if value is None or (isinstance(value, str) and value.lower() == "none"):
+        if none:
+            return None
+    elif not isinstance(value, bool) and isinstance(value, (str, int, float)):
+        try:
+            number = kind(value)
+        except ValueError:
+            number = None  # falls through to the message below
+        if number is not None and least <= number <= 2**31 and number == float(value):
+            return number
+    raise ValueError(f"expected {what}" + (", or none" if none else ""))
+
+
+def count(value: Any) -> int:
+    """A whole number of 1 or more."""
+    number: int = _number(value, int, 1, "a whole number of 1 or more", none=False)
+    return number
+
+
+def count_or_none(value: Any) -> int | None:
+    """A whole number of 1 or more, or None for no limit."""
+    number: int | None = _number(value, int, 1, "a whole number of 1 or more", none=True)
+    return number
+
+
+size = count
+"""Bytes: a whole number of 1 or more."""
+size_or_none = count_or_none
+
+
+def seconds(value: Any) -> float:
+    """Seconds: a number of 0 or more."""
+    number: float = _number(value, float, 0, "seconds, 0 or more", none=False)
+    return number
+
+
+def seconds_or_none(value: Any) -> float | None:
+    """Seconds above 0, or None for no limit."""
+    number: float | None = _number(value, float, 0.001, "seconds, 0.001 or more", none=True)
+    return number
+
+
+def choice(*names: str) -> Callable[[Any], str]:
+    """One of *names*."""
+
+    def read(value: Any) -> str:
+        if isinstance(value, str) and value in names:
+            return value
+        raise ValueError(f"expected {' or '.join(names)}")
+
+    return read
+
+
+def file_mode(value: Any) -> int:
+    """Permission bits, as a number or in octal digits: ``600``, ``0o660``."""
+    try:
+        mode = int(value, 8) if isinstance(value, str) else int(value)
+    except (TypeError, ValueError):
+        mode = -1  # refused below, with the message
+    if 0 <= mode <= 0o777:
+        return mode
+    raise ValueError("expected permission bits in octal, 0 to 777")
+
+
+def options_of(server_class: type) -> dict[str, Option]:
+    """Every option that *server_class* has, by name, in the order of its bases."""
+    found: dict[str, Option] = {}
+    for cls in server_class.__mro__:
+        for name, annotation in getattr(cls, "__annotations__", {}).items():
+            for extra in get_args(annotation)[1:]:
+                if isinstance(extra, Option):
+                    found.setdefault(name, extra)
+    return found
+
+
+def spell_out(server_class: type) -> str:
+    """The options of *server_class* as an error message lists them."""
+    return ", ".join(sorted(options_of(server_class)))
+
+
+def read_options(
+    server_class: type, given: Mapping[str, Any], owner: str | None = None
+) -> dict[str, Any]:
+    """The values of the options *given*, each as its option reads it.
+
+    :param owner: what the error message calls the server; its class name by default.
+    :raises OptionError: an option that *server_class* does not have, or a bad value.
+    """
+    known = options_of(server_class)
+    values: dict[str, Any] = {}
+    for name, value in given.items():
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            raise OptionError(
+                f"{owner or server_class.__name__} has no option {name!r}{hint};"
+                f" it has: {spell_out(server_class)}"
+            )
+        try:
+            values[name] = known[name].read(value)
+        except ValueError as error:
+            raise OptionError(f"{name}={value!r}: {error}") from None
+    return values

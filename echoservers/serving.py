@@ -1,0 +1,303 @@
+"""ServingMixIn: the life of a server, under every model.
+
+The standard library's path of a request stays as it is, seam by seam::
+
+    get_request -> verify_request -> process_request -> finish_request -> shutdown_request
+
+Around it stand a wait that a descriptor ends, limits, a pause when the system has nothing
+left, a drain, and counters.  A model overrides ``process_request``.  A server that is no
+longer needed goes ``shutdown`` (the loop ends) -> ``drain`` (nobody is cut off) ->
+``server_close`` (nothing is left); the last alone does all three.
+
+One thread runs the loop.  Workers, other threads and signal handlers only set a flag,
+touch `Activity`, and wake the loop.
+"""
+
+import socket
+import socketserver
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from .activity import ActiveRequest
+from .addresses import endpoint_url
+from .admission import ACCEPT_BATCH, AdmissionMixIn, ignoring_gone
+from .errors import HandlerNotSupported
+from .log import logger
+from .options import options_of, read_options
+
+__all__ = ["DrainResult", "ServingMixIn"]
+
+ABORT_TIME = 1.0
+"""Seconds that workers get to end once their connections are cut."""
+
+_STDLIB_INIT = socketserver.TCPServer.__init__
+_STDLIB_WORDS = {"server_address", "RequestHandlerClass", "bind_and_activate"}
+
+_CO_COROUTINE = 0x80  # inspect.CO_COROUTINE, without importing inspect
+
+
+class DrainResult(NamedTuple):
+    """How a drain ended."""
+
+    drained: int
+    """Connections that ended by themselves, all they had sent being answered."""
+    aborted: int
+    """Connections that were cut when the time was over."""
+
+
+class ServingMixIn(AdmissionMixIn):
+    """The serving core: below a model's mixin, before a `socketserver` class.
+
+    Methods for the caller, beside those of `socketserver.BaseServer`:
+
+    - drain(timeout) -> DrainResult
+    - start_drain(), abort()  # from a signal handler
+    - stats() -> Stats
+    - endpoint() -> str
+
+    Methods that a model may override:
+
+    - process_request(request, client_address)  # what makes it a model
+    - capacity() -> int
+    - check_handler(handler)
+    - half_close(record), abort_request(record)  # where a worker is not in this process
+    - close_listener()
+
+    Options (see `ServingOptions`) are keyword arguments, class or instance attributes.
+    """
+
+    #: Whether server_close() waits for workers, ``drain_timeout`` at most.
+    block_on_close = True
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        options = self._take_options(kwargs)
+        for name, value in read_options(type(self), options, self.mode).items():
+            setattr(self, name, value)
+        self._prepare_admission()
+        self._serving_thread: int | None = None
+        self._serving_ended = threading.Lock()
+        self._aborting = False
+        self._aborted = 0
+        self._closed_before_drain = 0
+        self._closed = False
+        self._close_loop_behind = False
+        try:
+            super().__init__(*args, **kwargs)
+            self.check_handler(self.RequestHandlerClass)
+        except BaseException:
+            self.server_close()
+            raise
+
+    def _take_options(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Move the options out of *kwargs*; the rest is for the class behind the mixins."""
+        names = set(options_of(type(self)))
+        if getattr(super().__init__, "__func__", None) is _STDLIB_INIT:
+            # It takes these three only, so whatever else was given is meant as an option.
+            names = set(kwargs) - _STDLIB_WORDS
+        return {name: kwargs.pop(name) for name in list(kwargs) if name in names}
+
+    # --- serve and stop -------------------------------------------------------------
+
+    def serve_forever(self, poll_interval: float = 0.5) -> None:
+        """Serve until `shutdown`.
+
+        :param poll_interval: seconds between calls of an overridden ``service_actions``;
+            nothing else happens periodically.
+        :raises RuntimeError: another thread is serving already, or the server is closed.
+        """
+        periodic = type(self).service_actions is not socketserver.BaseServer.service_actions
+        with self._serving():
+            while not self._stop_requested:
+                self._turn(poll_interval if periodic else None)
+                if periodic:
+                    self.service_actions()
+            if self._draining:
+                self._take_backlog()
+
+    def shutdown(self) -> None:
+        """Let the loop end, and wait until it has; before it began, let it end at once.
+
+        May be called from any thread, from a handler, from a signal handler, and twice.
+        In the loop's own thread it returns at once, and the loop ends behind the current
+        request; in a forked child it stops the parent's loop.  Connections that other
+        threads or processes serve go on: see `drain`.
+        """
+        if not self.loop.in_owner:
+            self.loop.ask_owner_to_stop()
+            return
+        self._stop_requested = True
+        self.loop.wake()
+        if self._serving_thread == threading.get_ident():
+            return
+        if getattr(self.RequestHandlerClass, "ends_with_input", False):
+            for record in self.activity.snapshot():
+                if record.cells is None:  # the loop serves it and would wait for its peer
+                    self.half_close(record)
+        self._wait_for_loop(None)
+
+    def start_drain(self) -> None:
+        """Begin a `drain` and return at once; for signal handlers.
+
+        Connections get end-of-input behind what has arrived already, so that their
+        handlers answer that and end.
+        """
+        if not self._draining:
+            self._closed_before_drain = self.activity.closed
+            self._draining = True
+        self._stop_requested = True
+        for record in self.activity.snapshot():
+            self.half_close(record)
+        self.loop.wake()
+
+    def drain(self, timeout: float | None = None) -> DrainResult:
+        """Stop accepting, let every byte already received be answered, close.
+
+        :param timeout: seconds until the connections that are left are cut; None: the
+            option ``drain_timeout``.
+        :returns: how many connections ended by themselves and how many were cut, since
+            the drain began.
+
+        Call it from outside the handlers.  In the loop's own thread (a signal handler) it
+        only starts the drain, as `start_drain` does.
+        """
+        deadline = time.monotonic() + (self.drain_timeout if timeout is None else timeout)
+        self.start_drain()
+        if self._serving_thread != threading.get_ident():
+            if not self._wait_for_loop(deadline):
+                self.abort()
+                self._wait_for_loop(time.monotonic() + ABORT_TIME)
+            if self.is_stream:
+                self.close_listener()  # a datagram socket stays, for replies still to come
+            if not self._wait_until_idle(deadline):
+                self.abort()
+                if not self._wait_until_idle(time.monotonic() + ABORT_TIME):
+                    logger.warning("left %d busy workers behind", len(self.activity))
+        ended = self.activity.closed - self._closed_before_drain
+        return DrainResult(max(0, ended - self._aborted), self._aborted)
+
+    def abort(self) -> None:
+        """Cut every connection now, unanswered.  For signal handlers too."""
+        self._aborting = True
+        for record in self.activity.snapshot():
+            if not record.aborted:
+                record.aborted = True
+                self._aborted += 1
+            self.abort_request(record)
+        self.loop.wake()
+
+    def server_close(self) -> None:
+        """Release everything: stop the loop, drain for ``drain_timeout`` at most, close.
+
+        Safe at any moment: after a failed start, twice, and while another thread serves.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        in_loop = self._serving_thread == threading.get_ident()
+        self._stop_requested = True
+        if not in_loop and self._serving_thread is not None:
+            self.shutdown()
+        if hasattr(self, "socket"):
+            if not in_loop and self.block_on_close and len(self.activity):
+                self.drain()
+            self.close_listener()
+        if in_loop:
+            self._close_loop_behind = True
+        else:
+            self.loop.close()
+
+    def close_listener(self) -> None:
+        """Close the socket that requests come from; harmless when done twice."""
+        super().server_close()
+
+    def endpoint(self) -> str:
+        """Where clients reach this server, such as ``tcp://127.0.0.1:8007``."""
+        return endpoint_url(self.socket_type, self.server_address)
+
+    # --- for models -----------------------------------------------------------------
+
+    def check_handler(self, handler: Any) -> None:
+        """Refuse a handler class that this model cannot run.
+
+        :raises HandlerNotSupported: here, for ``async def``: this model calls functions.
+        """
+        for name in ("respond", "greet"):
+            code = getattr(getattr(handler, name, None), "__code__", None)
+            if code is not None and code.co_flags & _CO_COROUTINE:
+                raise HandlerNotSupported(
+                    f"{handler.__name__}.{name} is `async def`, but"
+                    f" {self.mode or type(self).__name__} calls it as a plain function:"
+                    f" make it `def {name}`"
+                )
+
+    def abort_request(self, record: ActiveRequest) -> None:
+        """Cut a request: its worker's next read or write fails, its peer sees a reset."""
+        if isinstance(record.request, socket.socket):
+            no_linger = struct.pack("ii", 1, 0)
+            connection = record.request
+            ignoring_gone(connection.setsockopt, socket.SOL_SOCKET, socket.SO_LINGER, no_linger)
+            ignoring_gone(connection.shutdown, socket.SHUT_RDWR)
+
+    # --- inside ---------------------------------------------------------------------
+
+    @contextmanager
+    def _serving(self) -> Iterator[None]:
+        """What holds while the loop runs, and what is put back behind it."""
+        if self._serving_thread is not None:
+            raise RuntimeError("another thread is serving this server already")
+        if self._closed or self.socket.fileno() < 0:
+            raise RuntimeError("this server is closed")
+        # A fresh lock for each run, held while it lasts: waiting for it is safe where
+        # threading.Event is not, in a signal handler that interrupts such a wait.
+        ended = self._serving_ended = threading.Lock()
+        ended.acquire()
+        self._serving_thread = threading.get_ident()
+        timeout = self.socket.gettimeout()
+        if self.is_stream:
+            # A connection can be gone between poll() and accept() (UNP vol. 1, 16.6).
+            self.socket.setblocking(False)
+        self._listen(True)
+        try:
+            yield
+        finally:
+            self._listen(False)
+            if self.socket.fileno() >= 0:
+                self.socket.settimeout(timeout)
+            self._paused = False
+            self._stop_requested = False
+            self._serving_thread = None
+            ended.release()
+            if self._close_loop_behind:
+                self.loop.close()
+
+    def _take_backlog(self) -> None:
+        """Serve what the system had accepted for us when the drain began."""
+        for _ in range(max(ACCEPT_BATCH, getattr(self, "request_queue_size", 0))):
+            while self._paused and not self._aborting:
+                self._turn(None)
+            if self._aborting or not (self._accept_one() or self._paused):
+                return
+
+    def _wait_for_loop(self, deadline: float | None) -> bool:
+        """Wait until the loop has ended; False when the *deadline* came first."""
+        ended = self._serving_ended
+        if self._serving_thread is None:
+            return True
+        left = -1.0 if deadline is None else max(0.0, deadline - time.monotonic())
+        if not ended.acquire(timeout=left):
+            return False
+        ended.release()
+        return True
+
+    def _wait_until_idle(self, deadline: float) -> bool:
+        """Wait, as the loop does, until nothing is in progress."""
+        while len(self.activity):
+            left = deadline - time.monotonic()
+            if left <= 0 or self.loop.closed:
+                return False
+            self._wait(left)
+        return True

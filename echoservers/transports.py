@@ -1,0 +1,266 @@
+"""TCP, UDP and Unix servers: `socketserver`'s four classes over the serving core.
+
+Each is the iterative model by itself and takes a model's mixin in front.  A transport
+knows how its socket is bound, where a request comes from, and how a datagram is answered.
+"""
+
+import errno
+import os
+import socket
+import socketserver
+import stat
+from typing import Annotated, Any
+
+from .addresses import check_unix_path, family_of, normalise
+from .admission import RequestDropped
+from .counters import BYTES_OUT
+from .options import Option, count, file_mode
+from .replies import (
+    DROP_REASON_OF_ERROR,
+    IP_PKTINFO,
+    MAX_DATAGRAM,
+    PACKET_INFO_ROOM,
+    AnsweringSocket,
+    is_local,
+    reply_origin,
+    unsafe_source,
+)
+from .serving import ServingMixIn
+
+__all__ = ["TCPServer", "UDPServer", "UnixDatagramServer", "UnixStreamServer"]
+
+_LINUX = hasattr(socket, "SO_PEERCRED")  # accept(2): elsewhere O_NONBLOCK is inherited
+
+
+class TCPServer(ServingMixIn, socketserver.TCPServer):
+    """A TCP server, one client at a time; IPv4 or IPv6 by the address it is given.
+
+    On ``::`` it takes IPv4 clients too and shows their addresses as IPv4.
+
+    :param server_address: ``(host, port)``; port 0 takes a free one.
+    :raises OSError: the address cannot be had; nothing is left open then.
+    :raises OptionError: an unknown option or a bad value.
+    """
+
+    # A server that restarts must not wait for the connections of the last one to time out.
+    allow_reuse_address = True
+
+    request_queue_size: Annotated[
+        int, Option(count, "connections", "listen backlog: clients that wait to be accepted")
+    ] = 1024  # the kernel cuts it to net.core.somaxconn, 4096 today and 128 before Linux 5.4
+
+    def server_bind(self) -> None:
+        """Bind the socket: a family that fits the host, small replies not held back."""
+        if isinstance(self.server_address, tuple):
+            self._fit_family(self.server_address[0])
+        if self.is_stream and self.address_family != socket.AF_UNIX:
+            # Accepted sockets inherit it, so it costs nothing a connection.  With Nagle's
+            # algorithm the second of two small replies waits for the peer's delayed ACK.
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        super().server_bind()
+
+    def _fit_family(self, host: Any) -> None:
+        """Change the socket's family when *host* is of another."""
+        if type(self).address_family != socket.AF_INET:
+            return  # a subclass has said what it wants
+        family = family_of(host, self.socket_type)
+        if family != self.address_family:
+            self.address_family = family
+            self.socket.close()
+            self.socket = socket.socket(family, self.socket_type)
+        if family == socket.AF_INET6:
+            # Said explicitly: the default is a system setting (net.ipv6.bindv6only).
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, host != "::")
+
+    def get_request(self) -> tuple[Any, Any]:
+        """Accept a connection; an IPv4 peer of a dual-stack socket appears as IPv4."""
+        connection, client_address = self.socket.accept()
+        if not _LINUX:
+            connection.setblocking(True)
+        return connection, normalise(client_address)
+
+
+class UDPServer(TCPServer, socketserver.UDPServer):
+    """A UDP server: one handler a datagram, answered whole or not at all.
+
+    Datagrams longer than ``max_message_size`` or ``max_packet_size``, and those that must
+    not be answered (see `echoservers.replies`), are dropped and counted.
+    """
+
+    socket_type = socket.SOCK_DGRAM
+    allow_reuse_address = False  # for UDP it would let another process take our datagrams
+    max_packet_size = MAX_DATAGRAM
+
+    _packet_info: tuple[int, int] | None = None
+
+    def server_bind(self) -> None:
+        """Bind; on a wildcard address ask for each datagram's destination too."""
+        super().server_bind()
+        # One byte more than we take shows a longer datagram from one that just fits.
+        self._buffer = memoryview(bytearray(self.max_packet_size + 1))
+        host = self.server_address[0] if isinstance(self.server_address, tuple) else None
+        if host == "0.0.0.0" and IP_PKTINFO is not None:
+            self._packet_info = (socket.IPPROTO_IP, IP_PKTINFO)
+            self.socket.setsockopt(*self._packet_info, 1)
+        elif host == "::":
+            self._packet_info = (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO)
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+
+    def server_activate(self) -> None:
+        """Nothing to listen for."""
+
+    def get_request(self) -> tuple[Any, Any]:
+        """Receive a datagram: ``((data, socket), client_address)``.
+
+        :raises BlockingIOError: there is none.
+        :raises RequestDropped: the datagram is not to be answered.
+        """
+        if self._packet_info is None:
+            sock: Any = self.socket
+            size, source = sock.recvfrom_into(self._buffer, 0, socket.MSG_DONTWAIT)
+        else:
+            size, source, sock = self._receive_with_destination(self._packet_info)
+        limit = self.max_packet_size
+        if self.max_message_size is not None:
+            limit = min(limit, self.max_message_size)
+        if size > limit:
+            raise self._dropped("too_long")
+        if isinstance(source, tuple) and unsafe_source(source[1], self.server_address[1]):
+            raise self._dropped("unsafe_source")
+        return (bytes(self._buffer[:size]), sock), source
+
+    def _receive_with_destination(self, wanted: tuple[int, int]) -> tuple[int, Any, Any]:
+        size, extra, _, source = self.socket.recvmsg_into(
+            [self._buffer], PACKET_INFO_ROOM, socket.MSG_DONTWAIT
+        )
+        for level, kind, data in extra:
+            if (level, kind) == wanted:
+                origin = reply_origin(level, data)
+                if origin is None:
+                    raise self._dropped("unsafe_source")
+                return size, source, AnsweringSocket(self.socket, (level, kind, origin))
+        return size, source, self.socket
+
+    def _dropped(self, reason: str) -> RequestDropped:
+        self.activity.drop(None, reason)
+        return RequestDropped()
+
+    def send_datagram(self, reply: bytes, request: Any, client_address: Any) -> None:
+        """Send *reply* to *request*, or drop and count it; never waits.
+
+        :param request: as ``get_request`` returned it.
+        :raises OSError: this server's own socket is at fault.
+        """
+        message, sock = request
+        if not client_address:
+            self.activity.drop(request, "no_address")
+        elif len(reply) > len(message) and not is_local(client_address):
+            self.activity.drop(request, "amplification")
+        else:
+            try:
+                sock.sendto(reply, socket.MSG_DONTWAIT, client_address)
+            except OSError as error:
+                reason = DROP_REASON_OF_ERROR.get(error.errno or 0)
+                if reason is None:
+                    raise
+                self.activity.drop(request, reason)
+            else:
+                self.activity.cells_of(request)[BYTES_OUT] += len(reply)
+
+
+class _UnixPathServer(TCPServer):
+    """Binding to a path: replaces a socket file nobody listens at, removes only its own."""
+
+    address_family = socket.AF_UNIX
+
+    socket_mode: Annotated[int, Option(file_mode, "octal", "permissions of the socket file")] = (
+        0o600  # for its owner, as the home directories of today; whatever the umask is
+    )
+
+    _own_file: tuple[int, int] | None = None
+    _own_path = ""
+    _own_pid = 0
+
+    def server_bind(self) -> None:
+        """Bind the socket to its path.
+
+        :raises EndpointError: no Unix socket can have this path.
+        :raises FileExistsError: something is there that must not be replaced.
+        :raises OSError: a live server has the path, or it cannot be made.
+        """
+        path = self.server_address
+        if not isinstance(path, str):
+            path = os.fsdecode(path)
+        check_unix_path(path)
+        if path.startswith("\0"):  # abstract: no file, no permissions, gone with the socket
+            super().server_bind()
+            return
+        _remove_stale(path, self.socket_type)
+        # bind() makes the file with the socket's own mode, so it is never open to more.
+        os.fchmod(self.socket.fileno(), self.socket_mode)
+        super().server_bind()
+        os.chmod(path, self.socket_mode)  # what the umask took away
+        made = os.stat(path)
+        self._own_path = os.path.abspath(path)  # the program may change its folder
+        self._own_file = (made.st_dev, made.st_ino)
+        self._own_pid = os.getpid()
+
+    def close_listener(self) -> None:
+        """Close the socket and remove its file, if it still is the one that we made."""
+        super().close_listener()
+        own, self._own_file = self._own_file, None
+        if own is None or self._own_pid != os.getpid():
+            return
+        try:
+            found = os.lstat(self._own_path)
+            if (found.st_dev, found.st_ino) == own:
+                os.unlink(self._own_path)
+        except FileNotFoundError:
+            return  # somebody has removed it already
+
+
+class UnixStreamServer(_UnixPathServer, socketserver.UnixStreamServer):
+    """A server on a Unix stream socket.
+
+    :param server_address: the path; a socket file that nobody listens at is replaced,
+        a live one and anything else is left alone.  The file is removed at the end, if it
+        is still ours.
+    """
+
+    def get_request(self) -> tuple[Any, Any]:
+        """Accept a connection."""
+        return self.socket.accept()
+
+
+class UnixDatagramServer(_UnixPathServer, UDPServer, socketserver.UnixDatagramServer):
+    """A server on a Unix datagram socket; a client must be bound to get replies.
+
+    :param server_address: the path, as for `UnixStreamServer`.
+    """
+
+
+def _remove_stale(path: str, kind: int) -> None:
+    """Remove the socket file at *path* if no server has it."""
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(found.st_mode):
+        raise FileExistsError(errno.EEXIST, "exists and is no socket; choose another path", path)
+    with socket.socket(socket.AF_UNIX, kind) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            now = os.lstat(path)
+            if (now.st_dev, now.st_ino) == (found.st_dev, found.st_ino):
+                os.unlink(path)
+            return
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            # A full backlog, the other kind of socket, no permission: somebody is there.
+            raise OSError(
+                errno.EADDRINUSE, "a server is using it already; choose another path", path
+            ) from error
+    raise OSError(errno.EADDRINUSE, "a server is using it already; choose another path", path)
