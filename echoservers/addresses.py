@@ -5,6 +5,7 @@ or ``unix-datagram:///tmp/echo.sock``.
 """
 
 import os
+import re
 import socket
 from typing import Any, NamedTuple
 
@@ -25,6 +26,8 @@ _SCHEMES = {
     "unix-stream": "unix-stream",
     "unix-datagram": "unix-datagram",
 }
+
+_HOST_AND_PORT = re.compile(r"(?:\[([^][]+)]|([^][:]+))(?::(.*))?", re.DOTALL)
 
 _MAPPED = "::ffff:"  # RFC 4291, 2.5.5.2: an IPv4 address as a dual-stack socket shows it
 
@@ -51,16 +54,17 @@ def parse_endpoint(text: str) -> Endpoint:
             " unix:///PATH or unix-datagram:///PATH"
         )
     if transport.startswith("unix"):
+        if rest.startswith("@"):  # as `peer_name` writes the NUL of an abstract socket
+            rest = "\0" + rest[1:]
         return Endpoint(transport, check_unix_path(rest))
-    host, colon, port = rest.rpartition(":")
-    if not colon:
-        host, port = rest, str(DEFAULT_PORT)
-    if not host or ("]" in port) or (":" in host and not host.startswith("[")):
+    found = _HOST_AND_PORT.fullmatch(rest)
+    if found is None:
         raise EndpointError(
             f"{text!r} needs a host and a port, for example {scheme}://{DEFAULT_HOST}:"
             f"{DEFAULT_PORT} or {scheme}://[::1]:{DEFAULT_PORT}"
         )
-    return Endpoint(transport, (host.strip("[]"), parse_port(port)))
+    host = check_host(found[1] or found[2])
+    return Endpoint(transport, (host, DEFAULT_PORT if found[3] is None else parse_port(found[3])))
 
 
 def parse_port(text: str) -> int:
@@ -68,9 +72,23 @@ def parse_port(text: str) -> int:
 
     :raises EndpointError: for anything else.
     """
-    if text.isascii() and text.isdigit() and int(text) <= 65535:
+    if text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535:
         return int(text)
     raise EndpointError(f"{text!r} is no port; expected a number from 0 to 65535")
+
+
+def check_host(host: str) -> str:
+    """*host*, when it can be the name or the address of one.
+
+    :raises EndpointError: no host can have this name (RFC 1035, 2.3.4).
+    """
+    try:
+        valid = "\0" not in host and host.encode("idna").isascii()
+    except UnicodeError:
+        valid = False
+    if not valid:
+        raise EndpointError(f"{host!r} cannot be the name or the address of a host")
+    return host
 
 
 def check_unix_path(path: str) -> str:
@@ -132,9 +150,11 @@ def default_unix_path(transport: str) -> str:
 def family_of(host: str, kind: int) -> int:
     """The address family to serve *host* in: IPv6 where it has no IPv4 address.
 
+    :raises EndpointError: no host can have this name.
     :raises OSError: the name cannot be resolved.
     """
     if not host:
         return socket.AF_INET
+    check_host(host)
     families = [found[0] for found in socket.getaddrinfo(host, None, type=kind)]
     return socket.AF_INET if socket.AF_INET in families else families[0]

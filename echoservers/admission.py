@@ -147,15 +147,23 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
         self._paused = True
         self._listen(False)
 
+    def _time_to_resume(self) -> float | None:
+        """Seconds until a request may be taken; None: not before one has ended."""
+        wait = self._resume_at - time.monotonic()
+        if wait > 0:
+            return wait
+        full = self.overflow == "queue" and len(self.activity) >= self.capacity()
+        return None if full else 0.0
+
     def _turn(self, longest: float | None) -> None:
         """Wait for something to happen, at most *longest* seconds, and see to it."""
         if self._paused:
-            wait = self._resume_at - time.monotonic()
-            if wait > 0:
-                longest = wait if longest is None else min(wait, longest)
-            elif len(self.activity) < self.capacity():
+            wait = self._time_to_resume()
+            if wait == 0:
                 self._paused = False
                 self._listen(True)
+            elif wait is not None:
+                longest = wait if longest is None else min(wait, longest)
         self._wait(longest)
         if self.loop.stop_asked_by_child:
             self.loop.stop_asked_by_child = False

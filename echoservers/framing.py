@@ -73,17 +73,20 @@ class RawFraming(Framing):
     def __init__(self, max_message_size: int = DEFAULT_MAX_MESSAGE_SIZE) -> None:
         super().__init__(max_message_size)
         self._piece = b""  # the object that was received: the usual piece is never copied
+        self._taken = 0  # bytes of it handed out: what is left is not moved for each message
 
     def receive_data(self, data: bytes) -> None:
-        self._piece = self._piece + data if self._piece else data
+        self._piece = self._piece[self._taken :] + data if self._piece else data
+        self._taken = 0
 
     def next_message(self) -> bytes | None:
-        piece = self._piece
-        if not piece:
-            return None
-        size = self.max_message_size
-        self._piece = piece[size:]
-        return piece[:size]
+        piece, start = self._piece, self._taken
+        end = start + self.max_message_size
+        if end >= len(piece):
+            self._piece, self._taken = b"", 0
+            return piece[start:] or None
+        self._taken = end
+        return piece[start:end]
 
     def wrap(self, reply: bytes) -> bytes:
         return reply

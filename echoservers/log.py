@@ -17,12 +17,15 @@ MAX_PAYLOAD_SHOWN = 1000
 (PIPE_BUF, written whole or not at all) even when every byte needs four characters."""
 
 
-def escape(data: bytes | str) -> str:
+def escape(data: bytes | str, longest: int | None = MAX_PAYLOAD_SHOWN) -> str:
     r"""*data* as one line that cannot forge another: ``\n``, ``\x1b`` and the like spelled out.
 
-    Bytes that are not UTF-8 appear as ``\xNN``.  Long data is cut, and the cut marked.
+    Bytes that are not UTF-8 appear as ``\xNN``.
+
+    :param longest: bytes or characters after which *data* is cut, and the cut marked;
+        None: what is shown whole.
     """
-    cut = data[:MAX_PAYLOAD_SHOWN]
+    cut = data[:longest]
     text = cut.decode("utf-8", "backslashreplace") if isinstance(cut, bytes) else cut
     if not text.isprintable():
         text = "".join(

@@ -38,29 +38,40 @@ class Option(NamedTuple):
     """One clause for ``--help`` and the documentation."""
 
 
-def _number(value: Any, kind: type, least: float, what: str, none: bool) -> Any:
+LARGEST_COUNT = 2**31 - 1
+"""listen(2) takes no larger backlog, and nothing here comes near it."""
+
+LONGEST_TIME = 1_000_000
+"""Seconds, 11 days: poll(2) counts milliseconds in an int, which ends after 24 days."""
+
+
+def _number(value: Any, kind: type, least: float, most: int, what: str, none: bool) -> Any:
     if value is None or (isinstance(value, str) and value.lower() == "none"):
         if none:
             return None
     elif not isinstance(value, bool) and isinstance(value, (str, int, float)):
         try:
             number = kind(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             number = None  # falls through to the message below
-        if number is not None and least <= number <= 2**31 and number == float(value):
+        if number is not None and least <= number <= most and number == float(value):
             return number
-    raise ValueError(f"expected {what}" + (", or none" if none else ""))
+    raise ValueError(f"expected {what} from {least:g} to {most}" + (", or none" if none else ""))
+
+
+def _whole(value: Any, none: bool) -> Any:
+    return _number(value, int, 1, LARGEST_COUNT, "a whole number", none)
 
 
 def count(value: Any) -> int:
     """A whole number of 1 or more."""
-    number: int = _number(value, int, 1, "a whole number of 1 or more", none=False)
+    number: int = _whole(value, none=False)
     return number
 
 
 def count_or_none(value: Any) -> int | None:
     """A whole number of 1 or more, or None for no limit."""
-    number: int | None = _number(value, int, 1, "a whole number of 1 or more", none=True)
+    number: int | None = _whole(value, none=True)
     return number
 
 
@@ -71,13 +82,13 @@ size_or_none = count_or_none
 
 def seconds(value: Any) -> float:
     """Seconds: a number of 0 or more."""
-    number: float = _number(value, float, 0, "seconds, 0 or more", none=False)
+    number: float = _number(value, float, 0, LONGEST_TIME, "seconds", none=False)
     return number
 
 
 def seconds_or_none(value: Any) -> float | None:
     """Seconds above 0, or None for no limit."""
-    number: float | None = _number(value, float, 0.001, "seconds, 0.001 or more", none=True)
+    number: float | None = _number(value, float, 0.001, LONGEST_TIME, "seconds", none=True)
     return number
 
 
@@ -94,12 +105,13 @@ def choice(*names: str) -> Callable[[Any], str]:
 
 def file_mode(value: Any) -> int:
     """Permission bits, as a number or in octal digits: ``600``, ``0o660``."""
-    try:
-        mode = int(value, 8) if isinstance(value, str) else int(value)
-    except (TypeError, ValueError):
-        mode = -1  # refused below, with the message
-    if 0 <= mode <= 0o777:
-        return mode
+    if isinstance(value, str):
+        try:
+            value = int(value, 8)
+        except ValueError:
+            value = None  # refused below, with the message
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 0o777:
+        return value
     raise ValueError("expected permission bits in octal, 0 to 777")
 
 

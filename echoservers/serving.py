@@ -277,8 +277,8 @@ class ServingMixIn(AdmissionMixIn):
     def _take_backlog(self) -> None:
         """Serve what the system had accepted for us when the drain began."""
         for _ in range(max(ACCEPT_BATCH, getattr(self, "request_queue_size", 0))):
-            while self._paused and not self._aborting:
-                self._turn(None)
+            while (wait := self._time_to_resume()) != 0 and not self._aborting:
+                self._wait(wait)
             if self._aborting or not (self._accept_one() or self._paused):
                 return
 

@@ -7,6 +7,7 @@
 Exit codes: 0 done; 1 it failed; 2 wrong usage.  An error is one line on standard error.
 """
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -20,6 +21,7 @@ COMMANDS = {
 }
 
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
+INTERRUPTED = 130  # as shells have it: ended by SIGINT
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,18 +35,60 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments and arguments[0] in COMMANDS:
         command = arguments.pop(0)
     try:
-        run: Callable[[list[str]], int] = import_module(f"{__name__}.{command}").run
-        return run(arguments)
+        _open_standard_descriptors()
+        return _run(command, arguments)
     except KeyboardInterrupt:
-        return 130  # as shells have it: ended by SIGINT
+        return INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has gone, as `head` does; there is nobody left to tell.
         sys.stdout = None
         return FAILED
     except Exception as error:
         code, message = _explain(error)
-        print(f"echoservers: error: {message}", file=sys.stderr)
+        _tell(f"echoservers: error: {message}")
         return code
+
+
+def _run(command: str, arguments: list[str]) -> int:
+    run: Callable[[list[str]], int] = import_module(f"{__name__}.{command}").run
+    try:
+        code = run(arguments)
+    except SystemExit:  # argparse has printed the help
+        code = DONE
+    _flush_output()
+    return code
+
+
+def _open_standard_descriptors() -> None:
+    """Give descriptors 0 to 2 to /dev/null where they are closed, before a socket gets them."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest that is free, so this one
+
+
+def _flush_output() -> None:
+    """Write what standard output still holds, while an error can be told."""
+    if sys.stdout is not None:
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            sys.stdout = None  # else the interpreter would try again, and complain
+            raise OSError(
+                error.errno, f"cannot write to standard output: {error.strerror}"
+            ) from error
+
+
+def _tell(line: str) -> None:
+    from ..log import escape
+
+    try:
+        print(escape(line), file=sys.stderr or open(os.devnull, "w"), flush=True)  # noqa: SIM115
+    except OSError:
+        sys.stderr = None  # full or gone: the exit code has to say it
 
 
 def _explain(error: Exception) -> tuple[int, str]:

@@ -1,20 +1,22 @@
 """What the subcommands share: a parser whose errors are one line, and option flags."""
 
 import argparse
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
+from .._version import __version__
+from ..errors import OptionError
 from ..options import Option
+from . import COMMANDS
 
-__all__ = ["Parser", "add_option_flags", "given_options"]
+__all__ = ["Parser", "add_option_flags", "given_options", "value_read_by"]
 
 _UNGIVEN = argparse.SUPPRESS
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that tells an error in one line and takes ``--idle_timeout`` too."""
+    """An argument parser whose errors are ours, and that takes ``--idle_timeout`` too."""
 
     def __init__(self, command: str, **kwargs: Any) -> None:
         super().__init__(
@@ -23,22 +25,38 @@ class Parser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
             **kwargs,
         )
+        self._words = [] if command else [*COMMANDS]
+        if self.add_help:
+            self.add_argument(
+                "--version",
+                action="version",
+                version=f"echoservers {__version__}",
+                help="show the version and exit",
+            )
 
     def parse(self, arguments: list[str]) -> argparse.Namespace:
-        """Parse; the first argument that nobody knows is an error that lists the flags."""
+        """Parse *arguments*.
+
+        :raises OptionError: a bad value, or an argument that nobody knows; the message
+            lists what is accepted.
+        """
         spelled = [_with_dashes(argument) for argument in arguments]
         namespace, unknown = self.parse_known_args(spelled)
         if unknown:
-            flags = [f for f in self._option_string_actions if f.startswith("--")]
-            near = get_close_matches(unknown[0].partition("=")[0], flags, n=1)
+            accepted = [f for f in self._option_string_actions if f.startswith("--")]
+            if not unknown[0].startswith("-"):
+                accepted = self._words + accepted
+            near = get_close_matches(unknown[0].partition("=")[0], accepted, n=1)
             hint = f" (did you mean {near[0]}?)" if near else ""
-            self.error(f"unknown argument {unknown[0]}{hint}; accepted are {', '.join(flags)}")
+            self.error(f"unknown argument {unknown[0]}{hint}; accepted are {', '.join(accepted)}")
         return namespace
 
     def error(self, message: str) -> NoReturn:
-        """Tell *message* and exit with 2."""
-        print(f"echoservers: error: {message}", file=sys.stderr)
-        raise SystemExit(2)
+        """Raise what argparse would print and exit for.
+
+        :raises OptionError: always.
+        """
+        raise OptionError(message.removeprefix("argument "))
 
 
 def _with_dashes(argument: str) -> str:
@@ -48,23 +66,41 @@ def _with_dashes(argument: str) -> str:
     return flag.replace("_", "-") + equals + value
 
 
+def value_read_by(read: Callable[[Any], Any]) -> Callable[[str], Any]:
+    """What argparse calls for a value that an option would read with *read*."""
+
+    def convert(text: str) -> Any:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{error}, not {text!r}") from None
+
+    return convert
+
+
 def add_option_flags(
     group: argparse._ArgumentGroup, options: Mapping[str, Option], server_class: type
 ) -> None:
     """A flag for each option of *server_class*, with its unit, meaning and default."""
     for name, option in options.items():
-        default = getattr(server_class, name)
-        if option.unit == "octal":
-            default = f"{default:o}"
         group.add_argument(
             "--" + name.replace("_", "-"),
             dest=name,
+            type=value_read_by(option.read),
             metavar=option.unit.upper() if option.unit.isalpha() else option.unit,
             default=_UNGIVEN,
-            help=f"{option.meaning} (default: {str(default).lower()})",
+            help=f"{option.meaning} (default: {_shown(getattr(server_class, name), option.unit)})",
         )
 
 
-def given_options(namespace: argparse.Namespace, options: Mapping[str, Option]) -> dict[str, str]:
-    """The options that were given as flags, still as text."""
+def _shown(default: object, unit: str) -> str:
+    if unit == "octal":
+        return f"{default:o}"
+    if isinstance(default, float):
+        return f"{default:g}"
+    return "none" if default is None else str(default)
+
+
+def given_options(namespace: argparse.Namespace, options: Mapping[str, Option]) -> dict[str, Any]:
+    """The values of the options that were given as flags."""
     return {name: getattr(namespace, name) for name in options if hasattr(namespace, name)}

@@ -1,243 +1,323 @@
 """``echoservers client ENDPOINT``: a prompt, a filter, or a round-trip meter."""
 
-import argparse
+import contextlib
+import errno
+import io
 import itertools
 import os
 import select
-import statistics
+import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterator
 
+from ..addresses import DEFAULT_HOST, DEFAULT_PORT
 from ..client import EchoClient
 from ..errors import OptionError
-from ..framing import FRAMINGS
+from ..framing import FRAMINGS, Framing
 from ..log import escape
 from ..options import count, seconds
 from . import DONE, FAILED
-from .arguments import Parser
+from .arguments import Parser, value_read_by
+from .meter import measure
 
-LINE_SIZE = 65507
+MAX_DATAGRAM = 65507
 """Bytes: what one UDP datagram can carry, so the longest line that is sent in one."""
+
+PIECE = 65536
+"""Bytes of standard input that are sent at a time."""
+
+GREETING_TIME = 0.2
+"""Seconds that the prompt waits for a greeting: a person does not notice it."""
 
 
 def run(arguments: list[str]) -> int:
     """Talk to the server at the endpoint, in the way the flags and standard input ask for."""
     given = _parser().parse(arguments)
-    try:
-        with EchoClient(
-            given.endpoint, timeout=given.timeout, framing=given.framing or "raw"
-        ) as client:
-            return _talk(client, given)
-    except (ConnectionRefusedError, FileNotFoundError) as error:
-        raise OSError(error.errno, f"nobody listens at {given.endpoint}") from error
-    except OSError as error:
-        if isinstance(error, (BrokenPipeError, TimeoutError)) or error.errno is None:
-            raise
-        raise OSError(error.errno, f"{given.endpoint}: {error.strerror}") from error
+    if given.endpoint.startswith(("udp:", "unix-datagram:")) and given.size > MAX_DATAGRAM:
+        raise OptionError(f"--size: a datagram takes at most {MAX_DATAGRAM} bytes")
+    measuring = given.count is not None or given.interval is not None
+    filtering = not measuring and not _at_a_terminal()
+    if filtering and given.framing == "lines":
+        given.framing = "raw"  # through a filter lines go as they are
+    with _Connection(given.endpoint, timeout=given.timeout, framing=given.framing) as client:
+        if measuring:
+            return measure(client, given)
+        if not filtering:
+            return _prompt(client, given.framing)
+        return (_filter_stream if client.is_stream else _filter_datagrams)(client, given.framing)
 
 
-def _talk(client: EchoClient, given: argparse.Namespace) -> int:
-    if given.count is not None or given.interval is not None:
-        return _measure(client, given.count, given.interval or 1.0, given.size)
-    if sys.stdin is not None and sys.stdin.isatty():
-        return _prompt(client, given.framing)
-    return _filter_stream(client) if client.is_stream else _filter_datagrams(client)
+def _at_a_terminal() -> bool:
+    """Whether a person types and reads; with either side redirected this is a filter."""
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
 
 
 def _parser() -> Parser:
     parser = Parser(
         "client",
         usage="echoservers client ENDPOINT [options]",
-        description="Send what you type to an echo server and print what comes back.\n"
-        "With input piped in, send all of it, then print everything that comes back.",
+        description="Send what you type to an echo server and show what comes back.\n"
+        "With input piped in, send all of it and print everything that comes back.\n"
+        "With --count or --interval, measure round trips, as ping does.",
+        epilog=f"example: echoservers client tcp://{DEFAULT_HOST}:{DEFAULT_PORT}",
     )
     add = parser.add_argument
-    add("endpoint", metavar="ENDPOINT", help="tcp://HOST:PORT, udp://HOST:PORT, unix:///PATH")
-    add("--framing", choices=list(FRAMINGS), help="as the server's handler has it (default: raw)")
     add(
-        "--timeout",
-        type=_with(seconds),
-        default=5.0,
-        metavar="S",
-        help="give up after (default: 5)",
+        "endpoint",
+        metavar="ENDPOINT",
+        help="tcp://HOST:PORT, udp://HOST:PORT, unix:///PATH or unix-datagram:///PATH",
     )
-    add("--count", type=_with(count), metavar="N", help="measure N round trips")
-    add("--interval", type=_with(seconds), metavar="S", help="between round trips (default: 1)")
     add(
-        "--size",
-        type=_with(count),
-        default=64,
-        metavar="BYTES",
-        help="of a round trip (default: 64)",
+        "--framing",
+        choices=list(FRAMINGS),
+        default="raw",
+        help="what a message is, as the server has it (default: raw)",
     )
+    for flag, read, unit, default, meaning in (
+        ("--timeout", seconds, "SECONDS", 5.0, "give up when nothing comes for so long"),
+        ("--count", count, "N", None, "measure N round trips (default: until Ctrl-C)"),
+        ("--interval", seconds, "SECONDS", None, "from one round trip to the next (default: 1)"),
+        ("--size", count, "BYTES", 64, "of the message of a round trip"),
+    ):
+        shown = "" if default is None else f" (default: {default:g})"
+        kind = value_read_by(read)
+        add(flag, type=kind, metavar=unit, default=default, help=meaning + shown)
     return parser
 
 
-def _with(read: Callable[[Any], object]) -> Callable[[str], object]:
-    def convert(text: str) -> object:
-        try:
-            return read(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
+class _Connection(EchoClient):
+    """An EchoClient whose errors name the endpoint: standard output has errors of its own."""
 
-    return convert
+    def __init__(self, endpoint: str, timeout: float, framing: str) -> None:
+        try:
+            super().__init__(endpoint, timeout=timeout, framing=framing)
+        except TimeoutError as error:
+            raise TimeoutError(f"{endpoint} did not answer within {timeout:g} s") from error
+        except OSError as error:
+            raise _explained(endpoint, error) from error
+
+    def send(self, data: bytes) -> None:
+        with self._explaining():
+            super().send(data)
+
+    def receive(self, size: int = PIECE) -> bytes:
+        with self._explaining():
+            return super().receive(size)
+
+    def echo(self, message: bytes) -> bytes:
+        with self._explaining():
+            return super().echo(message)
+
+    @contextlib.contextmanager
+    def _explaining(self) -> Iterator[None]:
+        try:
+            yield
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise _explained(self.endpoint, error) from error
+
+
+def _explained(endpoint: str, error: OSError) -> OSError:
+    if isinstance(error, (ConnectionRefusedError, FileNotFoundError)):
+        return OSError(error.errno, f"nobody listens at {endpoint}; start a server there first")
+    if isinstance(error, ConnectionError):
+        return ConnectionError(f"{endpoint}: {error.strerror or error}")
+    advice = ""
+    if isinstance(error, socket.gaierror):
+        advice = "; give the name or address of a host"
+    elif error.errno == errno.EPROTOTYPE:
+        other = "unix" if endpoint.startswith("unix-datagram:") else "unix-datagram"
+        advice = f"; try {other}://"
+    return OSError(error.errno, f"{endpoint}: {error.strerror or error}{advice}")
 
 
 # --- the prompt -------------------------------------------------------------------------
 
 
-def _prompt(client: EchoClient, framing: str | None) -> int:
+def _prompt(client: EchoClient, framing: str) -> int:
     """Send each line that is typed and show the reply, until Ctrl-D."""
-    import readline  # noqa: F401 - imported for what it does: line editing and history
-
+    with contextlib.suppress(ImportError):  # a Python may be built without it
+        import readline  # noqa: F401 - imported for what it does: line editing and history
+    for stream, errors in (sys.stdin, "surrogateescape"), (sys.stdout, "backslashreplace"):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)  # what is no text goes and comes all the same
+    whole_lines = client.is_stream and framing == "raw"
+    patience = GREETING_TIME
     print(f"connected to {client.endpoint}; Ctrl-D ends")
-    while True:
-        _show_unasked(client)
-        try:
-            line = input("> ")
-        except EOFError:
-            print()
-            return DONE
-        data = os.fsencode(line)
-        client.send(data + b"\n" if framing in (None, "raw") and client.is_stream else data)
-        try:
-            if not _show_reply(client, framing):
-                print("the server has closed the connection")
-                return DONE
-        except TimeoutError as error:
-            print(error)
+    try:
+        while _show_unasked(client, patience):
+            patience = 0
+            data = os.fsencode(input("> "))
+            try:
+                if not _exchange(client, data, whole_lines):
+                    break
+            except TimeoutError as error:
+                print(error)
+    except EOFError:
+        print()
+        return DONE
+    except KeyboardInterrupt:
+        print()
+        raise
+    print(f"{client.endpoint} has closed the connection")
+    return DONE
 
 
-def _show_reply(client: EchoClient, framing: str | None) -> bool:
-    """Show what answers one line; False at the end of the stream."""
-    reply = client.receive()
-    if client.is_stream and framing in (None, "raw"):
-        while reply and not reply.endswith(b"\n"):
+def _exchange(client: EchoClient, data: bytes, whole_lines: bool) -> bool:
+    """Send what was typed and show the reply; False at the end of the stream."""
+    if not whole_lines:
+        _show(client.echo(data))
+        return True
+    client.send(data + b"\n")
+    reply = b""
+    try:
+        while not reply.endswith(b"\n"):
             more = client.receive()
             if not more:
                 break
             reply += more
-    if not reply and client.is_stream:
-        return False
-    _show(reply)
-    return True
+    finally:
+        if reply:
+            _show(reply)
+    return reply.endswith(b"\n")
 
 
-def _show_unasked(client: EchoClient) -> None:
-    """A greeting, or a reply that came late."""
+def _show_unasked(client: EchoClient, patience: float) -> bool:
+    """Show a greeting, or a reply that came late; False at the end of the stream."""
     ready = select.poll()
     ready.register(client, select.POLLIN)
-    while ready.poll(0):
+    while ready.poll(patience * 1000):
+        patience = 0
         data = client.receive()
-        if not data:
-            return
+        if not data and client.is_stream:
+            return False
         _show(data)
+    return True
 
 
 def _show(reply: bytes) -> None:
     for line in reply.removesuffix(b"\n").split(b"\n"):
-        print(escape(line.removesuffix(b"\r")))
+        print(escape(line.removesuffix(b"\r"), None))
 
 
 # --- the filter -------------------------------------------------------------------------
 
 
-def _filter_stream(client: EchoClient) -> int:
-    """Standard input to the server, then half-close; its replies to standard output."""
-    failures: list[OSError] = []
+def _read_input(size: int, lines: bool) -> bytes:
+    """At most *size* bytes of standard input, no more than a line if *lines*; empty: no more."""
+    if sys.stdin is None:
+        return b""
+    try:
+        return sys.stdin.buffer.readline(size) if lines else os.read(sys.stdin.fileno(), size)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot read standard input: {error.strerror}") from error
 
-    def send_all() -> None:
+
+class _Sender(threading.Thread):
+    """Sends standard input to the server, then half-closes.
+
+    It waits for the server without a limit: while our own output is not read, as by a
+    pager, the server's replies are not read either, and the server rightly stops reading.
+    """
+
+    def __init__(self, client: EchoClient, framing: Framing, messages: bool) -> None:
+        super().__init__(daemon=True)  # it may be waiting for input when all is over
+        self._client = client
+        self._framing = framing
+        self._messages = messages
+        self.reading = True
+        """Whether it waits for input: until that comes, the server may be silent."""
+        self.since = time.monotonic()
+        """When that has last changed."""
+        self.ended = False
+        """Whether all input was sent."""
+        self.failure: OSError | None = None
+        """Why the input could not be read."""
+
+    def run(self) -> None:
+        """Send until the end of the input, or until the server takes no more."""
         try:
-            while data := os.read(sys.stdin.fileno(), 65536):
-                client.send(data)
-            client.end()
+            while piece := _read_input(PIECE, self._messages):
+                self._note(reading=False)
+                self._send(self._framing.wrap(piece))
+                self._note(reading=True)
+            self.ended = True
+        except ConnectionError:
+            return  # the receiving side sees the end, too
         except OSError as error:
-            failures.append(error)
+            self.failure = error
+        self._note(reading=False)
+        with contextlib.suppress(OSError):  # closed already
+            self._client.end()
 
-    sender = threading.Thread(target=send_all, daemon=True)
+    def _note(self, reading: bool) -> None:
+        self.since = time.monotonic()
+        self.reading = reading
+
+    def _send(self, data: bytes) -> None:
+        ready = select.poll()
+        ready.register(self._client, select.POLLOUT)
+        rest = memoryview(data)
+        while rest:
+            ready.poll()
+            with contextlib.suppress(BlockingIOError):
+                rest = rest[os.write(self._client.fileno(), rest) :]
+
+
+def _filter_stream(client: _Connection, framing: str) -> int:
+    """Standard input to the server, then half-close; its replies to standard output.
+
+    With the framing ``length`` a line of input is a message, as it is over datagrams;
+    else the bytes go as they are, lines included.
+    """
+    messages = framing == "length"
+    sender = _Sender(client, FRAMINGS["length" if messages else "raw"](), messages)
     sender.start()
     while data := _receive_patiently(client, sender):
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-    sender.join(timeout=0)
-    if failures:
-        raise failures[0]
-    if sender.is_alive():
+        _write(data)
+    if sender.failure is not None:
+        raise sender.failure
+    if not sender.ended:
         raise ConnectionError(f"{client.endpoint} closed the connection before the end of input")
     return DONE
 
 
-def _receive_patiently(client: EchoClient, sender: threading.Thread) -> bytes:
-    """The next bytes; while our own input has not ended, the server may be silent."""
+def _receive_patiently(client: EchoClient, sender: _Sender) -> bytes:
+    """The next bytes; the time they may take begins when our own input has been sent."""
     while True:
         try:
             return client.receive()
         except TimeoutError:
-            if not sender.is_alive():
+            waited = time.monotonic() - sender.since
+            if not sender.reading and waited >= (client.timeout or 0):
                 raise
 
 
-def _filter_datagrams(client: EchoClient) -> int:
+def _filter_datagrams(client: EchoClient, _framing: str) -> int:
     """Each line of standard input is a datagram; its reply goes to standard output."""
-    lost = 0
-    for number, line in enumerate(sys.stdin.buffer, start=1):
-        if len(line) > LINE_SIZE:
-            raise OptionError(f"line {number} has {len(line)} bytes; a datagram takes {LINE_SIZE}")
+    code = DONE
+    for number in itertools.count(1):
+        line = _read_input(MAX_DATAGRAM + 1, lines=True)
+        if not line:
+            break
+        if len(line) > MAX_DATAGRAM:
+            raise OptionError(
+                f"line {number} of the input is too long; a datagram takes {MAX_DATAGRAM} bytes"
+            )
         try:
-            sys.stdout.buffer.write(client.echo(line))
-            sys.stdout.buffer.flush()
+            reply = client.echo(line)
         except TimeoutError as error:
-            lost += 1
+            code = FAILED
             print(f"echoservers: line {number}: {error}", file=sys.stderr)
-    return FAILED if lost else DONE
+        else:
+            _write(reply)
+    return code
 
 
-# --- the meter --------------------------------------------------------------------------
-
-
-def _measure(client: EchoClient, wanted: int | None, interval: float, size: int) -> int:
-    """Print each round trip and a summary, as ping does."""
-    times: list[float] = []
-    sent = 0
-    began = time.perf_counter()
-    pause = threading.Event()
-    try:
-        for number in itertools.count(1) if wanted is None else range(1, wanted + 1):
-            message = f"echo {number} ".encode().ljust(size, b".")[:size]
-            sent += 1
-            try:
-                start = time.perf_counter()
-                reply = client.echo(message)
-                took = time.perf_counter() - start
-            except TimeoutError as error:
-                print(f"seq={number}: {error}", flush=True)
-            else:
-                wrong = "" if reply == message else " DIFFERENT from what was sent"
-                times.append(took)
-                print(
-                    f"{len(reply)} bytes from {client.endpoint}: seq={number}"
-                    f" time={took * 1000:.3f} ms{wrong}",
-                    flush=True,
-                )
-            if number != wanted:
-                pause.wait(interval)
-    except KeyboardInterrupt:
-        print()
-    print(_summary(client.endpoint, sent, times, time.perf_counter() - began))
-    return DONE if times and len(times) == sent else FAILED
-
-
-def _summary(endpoint: str, sent: int, times: list[float], took: float) -> str:
-    lost = 100 * (sent - len(times)) / sent if sent else 0
-    lines = [
-        f"--- {endpoint} echo statistics ---",
-        f"{sent} sent, {len(times)} received, {lost:.3g}% lost, time {took * 1000:.0f} ms",
-    ]
-    if times:
-        figures = (min(times), statistics.fmean(times), max(times), statistics.pstdev(times))
-        shown = "/".join(f"{figure * 1000:.3f}" for figure in figures)
-        lines.append(f"round trip min/avg/max/mdev = {shown} ms")
-    return "\n".join(lines)
+def _write(data: bytes) -> None:
+    if sys.stdout is not None:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()

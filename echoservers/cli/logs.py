@@ -14,14 +14,17 @@ import stat
 import sys
 import time
 import traceback
-from typing import Any
+from collections.abc import Callable, Iterator
 
 from ..log import escape, logger
 
-__all__ = ["set_up_logging"]
+__all__ = ["place_of", "set_up_logging"]
 
 MAX_LINE = 4096
 """Bytes a line: what a pipe takes whole or not at all (PIPE_BUF, pipe(7))."""
+
+CUT = " ..."
+"""Behind a line that was cut."""
 
 
 def set_up_logging(verbose: bool, log_format: str) -> None:
@@ -30,34 +33,52 @@ def set_up_logging(verbose: bool, log_format: str) -> None:
     :param verbose: connections and messages too, and the traceback of a handler's error.
     :param log_format: ``text`` or ``json``.
     """
-    handler = _StderrHandler()
-    handler.setFormatter(_Json() if log_format == "json" else _Text(verbose))
-    logger.handlers[:] = [handler]
+    logger.handlers[:] = [_StderrHandler(_json if log_format == "json" else _text, verbose)]
     logger.propagate = False
     logger.setLevel(logging.DEBUG if verbose else logging.INFO)
     logging.raiseExceptions = False
 
 
 class _StderrHandler(logging.Handler):
-    def __init__(self) -> None:
+    """Writes the lines that *lines_of* makes of a record, or drops and counts the record."""
+
+    def __init__(
+        self, lines_of: Callable[[logging.LogRecord, bool], Iterator[str]], verbose: bool
+    ) -> None:
         super().__init__()
+        self._lines_of = lines_of
+        self._verbose = verbose
         self._write = _unblocking_writer(sys.stderr.fileno() if sys.stderr else 2)
         self._dropped = 0
+        self._counted_in = os.getpid()
 
     def emit(self, record: logging.LogRecord) -> None:
-        line = self.format(record).encode("utf-8", "backslashreplace")
-        if self._dropped:
-            line += f"\n{self._dropped} log lines were dropped: nobody read them".encode()
-        if len(line) >= MAX_LINE and "\n" not in record.getMessage():
-            line = line[: MAX_LINE - 5] + b" ..."
         try:
-            self._write(line + b"\n")
-            self._dropped = 0
+            if self._dropped:
+                if self._counted_in == os.getpid():  # a forked child leaves it to its parent
+                    self._put(_notice(self._dropped))
+                self._dropped = 0
+            self._put(record)
         except OSError:
             self._dropped += 1
+            self._counted_in = os.getpid()
+        except Exception:
+            self.handleError(record)  # a record that cannot be shown ends no connection
+
+    def _put(self, record: logging.LogRecord) -> None:
+        for line in self._lines_of(record, self._verbose):
+            self._write(line.encode("utf-8", "backslashreplace") + b"\n")
 
 
-def _unblocking_writer(descriptor: int) -> Any:
+def _notice(dropped: int) -> logging.LogRecord:
+    lines = "1 log line was" if dropped == 1 else f"{dropped} log lines were"
+    message = f"{lines} dropped: standard error took no more"
+    return logger.makeRecord(
+        logger.name, logging.WARNING, __file__, 0, message, (), None, extra={"event": "dropped"}
+    )
+
+
+def _unblocking_writer(descriptor: int) -> Callable[[bytes], object]:
     """A function that writes to *descriptor* at once or raises OSError."""
     kind = os.fstat(descriptor).st_mode
     if stat.S_ISSOCK(kind):
@@ -81,39 +102,49 @@ def _write_when_ready(descriptor: int, data: bytes) -> None:
     os.write(descriptor, data)
 
 
-class _Text(logging.Formatter):
-    def __init__(self, with_traceback: bool) -> None:
-        super().__init__()
-        self._with_traceback = with_traceback
+def _text(record: logging.LogRecord, verbose: bool) -> Iterator[str]:
+    error = record.exc_info[1] if record.exc_info else None
+    place = "" if error is None else f" ({place_of(error)})"
+    yield _short(escape(record.getMessage(), None) + place)
+    if error is not None and verbose:
+        for part in traceback.format_exception(error):
+            for line in part.splitlines():
+                yield _short(f"    {escape(line, None)}")
 
-    def format(self, record: logging.LogRecord) -> str:
-        line = escape(record.getMessage())
-        if record.exc_info and record.exc_info[1] is not None:
-            line += f" ({_place(record.exc_info[1])})"
-            if self._with_traceback:
-                shown = "".join(traceback.format_exception(record.exc_info[1]))
-                line += "".join(f"\n    {escape(part)}" for part in shown.splitlines())
+
+def _short(line: str) -> str:
+    """*line*, cut where it is longer than `MAX_LINE` with its newline."""
+    data = line.encode("utf-8", "backslashreplace")
+    if len(data) < MAX_LINE:
         return line
+    return data[: MAX_LINE - 1 - len(CUT)].decode("utf-8", "ignore") + CUT
 
 
-class _Json(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        fields = {
-            "time": f"{stamp}.{int(record.msecs):03d}Z",
-            "level": record.levelname.lower(),
-            "event": getattr(record, "event", "server"),
-            "message": record.getMessage(),
-        }
-        for name in ("peer", "bytes", "drained", "aborted"):
-            if hasattr(record, name):
-                fields[name] = getattr(record, name)
-        if record.exc_info and record.exc_info[1] is not None:
-            fields["place"] = _place(record.exc_info[1])
-        return json.dumps(fields)
+def _json(record: logging.LogRecord, verbose: bool) -> Iterator[str]:
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+    error = record.exc_info[1] if record.exc_info else None
+    fields = {
+        "time": f"{stamp}.{int(record.msecs):03d}Z",
+        "level": record.levelname.lower(),
+        "event": getattr(record, "event", "server"),
+        "message": record.getMessage(),
+    }
+    for name in ("peer", "bytes", "drained", "aborted"):
+        if hasattr(record, name):
+            fields[name] = getattr(record, name)
+    if error is not None:
+        fields["place"] = place_of(error)
+        if verbose:
+            # Its end tells most; half a line leaves room for the rest.
+            fields["traceback"] = "".join(traceback.format_exception(error))[-MAX_LINE // 2 :]
+    while len(line := json.dumps(fields)) >= MAX_LINE:
+        longest = max(fields, key=lambda name: len(str(fields[name])))
+        shown = str(fields[longest]).removesuffix(CUT)
+        fields[longest] = shown[: len(shown) * 3 // 4] + CUT
+    yield line
 
 
-def _place(error: BaseException) -> str:
+def place_of(error: BaseException) -> str:
     """Where *error* was raised, as file and line."""
     frames = traceback.extract_tb(error.__traceback__)
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "no place known"

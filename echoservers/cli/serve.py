@@ -6,19 +6,20 @@ import signal
 import socket
 import sys
 import time
+from socketserver import BaseRequestHandler
 from typing import Any
 
-from ..addresses import DEFAULT_HOST, DEFAULT_PORT, parse_port
-from ..errors import EndpointError, HandlerNotSupported, OptionError
+from ..addresses import DEFAULT_HOST, DEFAULT_PORT, default_unix_path, parse_port
+from ..errors import EchoServersError, EndpointError, HandlerNotSupported, OptionError
 from ..framing import FRAMINGS
 from ..handlers import HANDLERS, EchoHandler
-from ..log import logger
+from ..log import escape, logger
 from ..options import options_of
 from ..registry import Mode, create_server, find_handler, parse_mode_spec, server_class
 from ..serving import ServingMixIn
 from . import COMMANDS, DONE
 from .arguments import Parser, add_option_flags, given_options
-from .logs import set_up_logging
+from .logs import place_of, set_up_logging
 
 DEFAULT_MODE = "threading-tcp"
 
@@ -46,20 +47,27 @@ def run(arguments: list[str]) -> int:
 
 def _serve(server: ServingMixIn, signals: "StopSignals") -> int:
     signals.server = server
-    try:
-        print(f"{server.mode} listening on {server.endpoint()}", flush=True)
-    except OSError as error:
-        logger.warning("cannot write to standard output: %s", error.strerror)
+    _say(f"{server.mode} listening on {escape(server.endpoint())}")
     if not signals.received:
         server.serve_forever()
     drained, aborted = server.drain(signals.time_left())
     logger.info(
-        "drained %d connections, aborted %d",
+        "drained %d connection%s, aborted %d",
         drained,
+        "" if drained == 1 else "s",
         aborted,
         extra={"event": "drained", "drained": drained, "aborted": aborted},
     )
     return DONE
+
+
+def _say(line: str) -> None:
+    """Print *line*; nobody may be there to read it, and that is no reason not to serve."""
+    try:
+        print(line, flush=True)
+    except OSError as error:
+        sys.stdout = None  # else the interpreter tries again at its end, and complains
+        logger.warning("cannot write to standard output: %s", error.strerror)
 
 
 class StopSignals:
@@ -82,6 +90,9 @@ class StopSignals:
 
     def __exit__(self, *_: object) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
+        self.server = None
+        if self.received:
+            return  # the program ends with 0; a second signal must not kill it on its way out
         for signum, handler in self._before.items():
             signal.signal(signum, handler)
 
@@ -146,7 +157,20 @@ def _parser(mode: Mode, cls: type[ServingMixIn]) -> Parser:
 def _handler(name: str, framing: str | None) -> type:
     if ":" in name and "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, "")  # as `python -m` does; the installed command does not
-    handler = find_handler(name)
+    try:
+        handler: object = find_handler(name)
+    except EchoServersError:
+        raise
+    except (Exception, SystemExit) as error:  # whatever the module does when it is imported
+        what = f"{type(error).__name__}: {error}"
+        if not isinstance(error, SyntaxError):  # which says itself where it is
+            what += f" ({place_of(error)})"
+        raise HandlerNotSupported(f"the handler {name} cannot be loaded: {what}") from error
+    if not isinstance(handler, type) or not issubclass(handler, BaseRequestHandler):
+        raise HandlerNotSupported(
+            f"{name} is no handler; expected a subclass of echoservers.EchoHandler"
+            " or of socketserver.BaseRequestHandler"
+        )
     if framing is None:
         return handler
     if not issubclass(handler, EchoHandler):
@@ -158,9 +182,11 @@ def _address(mode: Mode, host: str | None, port: str | None, path: str | None) -
     if mode.transport.startswith("unix"):
         if host is not None or port is not None:
             raise OptionError(f"{mode.name} listens at a --path, not at a --host and --port")
-        return path
+        return default_unix_path(mode.transport) if path is None else path
     if path is not None:
         raise OptionError(f"{mode.name} listens at a --host and --port, not at a --path")
+    if host == "":  # the socket module means every address by it; a slip must not
+        raise OptionError("--host is empty; expected an address (0.0.0.0 or :: for every one)")
     return (
         DEFAULT_HOST if host is None else host,
         DEFAULT_PORT if port is None else parse_port(port),
@@ -171,12 +197,21 @@ def _explained(error: OSError, address: Any) -> Exception:
     """What could not be had, and what to do instead."""
     if isinstance(error, socket.gaierror):
         return EndpointError(f"--host {address[0]}: {error.strerror}; give an address of this host")
-    where = f"{address[0]} port {address[1]}" if isinstance(address, tuple) else address
-    advice = {
-        errno.EADDRINUSE: "choose another --port, or 0 for a free one",
-        errno.EACCES: "ports below 1024 need a privilege; choose a higher --port",
-        errno.EADDRNOTAVAIL: "this host does not have that address; try --host 127.0.0.1",
-    }.get(error.errno or 0)
-    if isinstance(address, tuple) and advice:
-        return OSError(error.errno, f"cannot listen on {where}: {error.strerror}; {advice}")
-    return OSError(error.errno, f"cannot listen on {where or error.filename}: {error.strerror}")
+    unix = isinstance(address, str)
+    where = address if unix else f"{address[0]} port {address[1]}"
+    advice = (_UNIX_ADVICE if unix else _ADVICE).get(error.errno or 0)
+    reason = f"cannot listen on {where}: {error.strerror}"
+    return OSError(error.errno, f"{reason}; {advice}" if advice else reason)
+
+
+_ADVICE = {
+    errno.EADDRINUSE: "choose another --port, or 0 for a free one",
+    errno.EACCES: "ports below 1024 need a privilege; choose a higher --port",
+    errno.EADDRNOTAVAIL: "this host does not have that address; try --host 127.0.0.1",
+}
+_UNIX_ADVICE = {
+    errno.ENOENT: "make its folder first, or choose another --path",
+    errno.ENOTDIR: "choose a --path in a folder",
+    errno.EACCES: "choose a --path in a folder where you may write",
+    errno.EROFS: "choose a --path in a folder where you may write",
+}

@@ -1,0 +1,36 @@
+"""After every test the process must be as it was before: no thread, child or descriptor more."""
+
+import gc
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import echoservers.addresses  # noqa: F401 - used by support through the package
+from support import children_of, descriptors_of, wait_until
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing_behind() -> Iterator[None]:
+    """Fail a test that leaks."""
+    threads = set(threading.enumerate())
+    children = set(children_of(os.getpid()))
+    descriptors = descriptors_of(os.getpid())
+    yield
+    gc.collect()
+    wait_until(lambda: set(threading.enumerate()) <= threads, "threads end", 5)
+    wait_until(lambda: set(children_of(os.getpid())) <= children, "children end", 5)
+    wait_until(lambda: descriptors_of(os.getpid()) <= descriptors, "descriptors close", 5)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder whose path is short enough for a Unix socket."""
+    import shutil
+    import tempfile
+
+    made = Path(tempfile.mkdtemp(prefix="echo"))
+    yield made
+    shutil.rmtree(made)

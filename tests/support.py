@@ -1,0 +1,295 @@
+"""What the tests share: modes, servers in this process, servers as programs, clients."""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import echoservers
+from echoservers.registry import Mode
+from echoservers.serving import ServingMixIn
+
+ROOT = Path(__file__).resolve().parent.parent
+PATIENCE = 20.0
+"""Seconds for what happens within milliseconds on an idle machine."""
+
+MODES: list[Mode] = [mode for mode in echoservers.modes() if mode.available]
+NAMES = [mode.name for mode in MODES]
+STREAM_NAMES = [m.name for m in MODES if m.transport in ("tcp", "unix-stream")]
+DATAGRAM_NAMES = [m.name for m in MODES if m.name not in STREAM_NAMES]
+CONCURRENT_STREAM_NAMES = [n for n in STREAM_NAMES if n.startswith(("threading", "forking"))]
+TCP_NAMES = [m.name for m in MODES if m.transport == "tcp"]
+UDP_NAMES = [m.name for m in MODES if m.transport == "udp"]
+UNIX_NAMES = [m.name for m in MODES if m.transport.startswith("unix")]
+
+
+def free_address(mode: str, folder: Path) -> Any:
+    """An address for a server of *mode* that nobody else uses."""
+    if "unix" in mode:
+        return str(folder / "server.sock")
+    return ("127.0.0.1", 0)
+
+
+@contextlib.contextmanager
+def serving(mode: str, folder: Path, handler: Any = None, **options: Any) -> Iterator[Any]:
+    """A server of *mode* that serves in a thread of this process; in its own, if it forks."""
+    options.setdefault("drain_timeout", 3)
+    address = free_address(mode, folder)
+    if "host" in options:
+        address = (options.pop("host"), 0)
+    if mode.startswith("forking"):
+        with ControlledServer(mode, address, handler, options) as controlled:
+            yield controlled
+    else:
+        with echoservers.start_server(mode, address, handler, **options) as server:
+            yield server
+
+
+class ControlledServer:
+    """What a test needs of a server that runs in `controlled_server.py`."""
+
+    def __init__(self, mode: str, address: Any, handler: Any, options: dict[str, Any]) -> None:
+        cls = echoservers.server_class(mode)
+        self.address_family = cls.address_family
+        self.socket_type = cls.socket_type
+        name = handler and f"{handler.__module__}:{handler.__qualname__}"
+        self._process = subprocess.Popen(
+            [
+                sys.executable,
+                str(Path(__file__).with_name("controlled_server.py")),
+                mode,
+                *map(json.dumps, (address, name, options)),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{Path(__file__).parent}"},
+        )
+        self.pid = self._process.pid
+        self.server_address = self._answer()
+        if isinstance(self.server_address, list):
+            self.server_address = tuple(self.server_address)
+            if ":" in self.server_address[0]:
+                self.address_family = socket.AF_INET6
+
+    def __enter__(self) -> "ControlledServer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # The end of its input lets it drain, close, and end.
+        self._process.communicate(timeout=PATIENCE)
+        assert self._process.returncode == 0
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            assert self._process.stdin is not None
+            self._process.stdin.write(
+                json.dumps({"method": method, "arguments": arguments}) + "\n"
+            )
+            self._process.stdin.flush()
+            return self._answer()
+
+        return call
+
+    def _answer(self) -> Any:
+        assert self._process.stdout is not None
+        return json.loads(self._process.stdout.readline())
+
+
+def connect(server: Any, timeout: float = PATIENCE) -> socket.socket:
+    """A client socket connected to *server*, able to get replies."""
+    client = socket.socket(server.address_family, server.socket_type)
+    client.settimeout(timeout)
+    if server.address_family == socket.AF_UNIX and server.socket_type == socket.SOCK_DGRAM:
+        client.bind("")
+    try:
+        client.connect(server.server_address)
+    except OSError:
+        client.close()
+        raise
+    return client
+
+
+def receive_exactly(client: socket.socket, size: int) -> bytes:
+    """*size* bytes, or fewer where the stream ends before."""
+    received = bytearray()
+    while len(received) < size:
+        data = client.recv(min(65536, size - len(received)))
+        if not data:
+            break
+        received += data
+    return bytes(received)
+
+
+def receive_all(client: socket.socket) -> bytes:
+    """Everything up to the end of the stream."""
+    received = bytearray()
+    while data := client.recv(65536):
+        received += data
+    return bytes(received)
+
+
+def echo(client: socket.socket, message: bytes = b"hello") -> None:
+    """One message there and back, checked."""
+    client.sendall(message)
+    if client.type == socket.SOCK_DGRAM:
+        assert client.recv(65536) == message
+    else:
+        assert receive_exactly(client, len(message)) == message
+
+
+def echo_once(server: ServingMixIn, message: bytes = b"hello", timeout: float = PATIENCE) -> None:
+    """A fresh client is served."""
+    with connect(server, timeout) as client:
+        echo(client, message)
+
+
+def wait_until(condition: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
+    """Look again and again until *condition* holds, for things that give no event."""
+    deadline = time.monotonic() + patience
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, f"timed out: {what}"
+        pause.wait(0.002)
+
+
+def children_of(pid: int) -> list[int]:
+    """The child processes of *pid*, zombies included."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):
+            found += map(int, (task / "children").read_text().split())
+    return found
+
+
+def state_of(pid: int) -> str:
+    """The state letter of a process; Z for a zombie, empty when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
+
+
+def zombies_of(pid: int) -> list[int]:
+    """The zombie children of *pid*."""
+    return [child for child in children_of(pid) if state_of(child) == "Z"]
+
+
+def descriptors_of(pid: int) -> int:
+    """How many descriptors a process has open."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def threads_of(pid: int) -> int:
+    """How many threads a process has."""
+    return len(os.listdir(f"/proc/{pid}/task"))
+
+
+def cpu_seconds_of(pid: int) -> float:
+    """The CPU time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Program:
+    """``python -m echoservers ...`` as a process of its own."""
+
+    def __init__(self, *arguments: str, wrapper: tuple[str, ...] = (), **popen: Any) -> None:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), **popen.pop("env", {})}
+        popen.setdefault("stderr", subprocess.PIPE)
+        self.process = subprocess.Popen(
+            [*wrapper, sys.executable, "-m", "echoservers", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            env=environment,
+            cwd=popen.pop("cwd", ROOT),
+            **popen,
+        )
+        self.line = ""
+        self.url = ""
+        self._first_words = b""
+
+    def wait_until_listening(self) -> "Program":
+        """Read the line that says where it listens."""
+        assert self.process.stdout is not None
+        ready, _, _ = select.select([self.process.stdout], [], [], PATIENCE)
+        line = self.process.stdout.readline().decode() if ready else ""
+        if " listening on " not in line:
+            self.process.kill()
+            rest = self.process.communicate(timeout=PATIENCE)
+            raise AssertionError(f"no listening line: {line!r} {rest!r}")
+        self.line = line.rstrip("\n")
+        self.url = self.line.rpartition(" ")[2]
+        return self
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.process.pid
+
+    @property
+    def address(self) -> Any:
+        """Where it listens, as the socket module has it."""
+        return echoservers.addresses.parse_endpoint(self.url).address
+
+    def connect(self, timeout: float = PATIENCE) -> socket.socket:
+        """A client socket connected to it, for TCP and Unix streams."""
+        if isinstance(self.address, tuple):
+            return socket.create_connection(self.address, timeout)
+        client = socket.socket(socket.AF_UNIX)
+        client.settimeout(timeout)
+        client.connect(self.address)
+        return client
+
+    def stop(self, signum: int = signal.SIGTERM) -> tuple[int, str]:
+        """End it with a signal; its exit code and what it wrote to standard error."""
+        self.process.send_signal(signum)
+        return self.ended()
+
+    def ended(self) -> tuple[int, str]:
+        """Wait for its end; its exit code and what it wrote to standard error."""
+        _, log = self.process.communicate(timeout=PATIENCE)
+        return self.process.returncode, (log or b"").decode("utf-8", "backslashreplace")
+
+
+@contextlib.contextmanager
+def program(*arguments: str, **popen: Any) -> Iterator[Program]:
+    """A serving program, ended at the end of the block whatever happens."""
+    started = Program(*arguments, **popen)
+    try:
+        yield started.wait_until_listening()
+    finally:
+        if started.process.poll() is None:
+            started.process.kill()
+        started.process.communicate(timeout=PATIENCE)
+
+
+def serve_arguments(mode: str, folder: Path) -> list[str]:
+    """The arguments that serve *mode* where nobody else does."""
+    where = ["--path", str(folder / "server.sock")] if "unix" in mode else ["--port", "0"]
+    return ["--mode", mode, *where]
+
+
+def run_cli(*arguments: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    """``python -m echoservers ...`` to its end."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **options.pop("env", {})}
+    options.setdefault("stdin", subprocess.DEVNULL)
+    if "input" in options:
+        del options["stdin"]
+    return subprocess.run(
+        [sys.executable, "-m", "echoservers", *arguments],
+        capture_output=True,
+        timeout=PATIENCE,
+        env=environment,
+        cwd=options.pop("cwd", ROOT),
+        **options,
+    )

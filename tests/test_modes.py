@@ -1,0 +1,253 @@
+"""What every mode does alike: one body, parametrised over the modes."""
+
+import random
+import socket
+import struct
+import threading
+from pathlib import Path
+
+import pytest
+
+from echoservers import EchoHandler, LengthPrefixedFraming, LineFraming
+from support import (
+    CONCURRENT_STREAM_NAMES,
+    DATAGRAM_NAMES,
+    NAMES,
+    STREAM_NAMES,
+    TCP_NAMES,
+    UDP_NAMES,
+    connect,
+    echo,
+    echo_once,
+    receive_all,
+    receive_exactly,
+    serving,
+    wait_until,
+)
+
+EVERY_BYTE = bytes(range(256))
+
+
+@pytest.mark.parametrize("mode", NAMES)
+def test_echoes_every_byte_value(mode: str, folder: Path) -> None:
+    with serving(mode, folder) as server, connect(server) as client:
+        echo(client, EVERY_BYTE)
+        echo(client, b"\0")
+        echo(client, b"\xc3\x28 \xff\xfe")  # broken UTF-8
+
+
+@pytest.mark.parametrize("mode", NAMES)
+def test_serves_one_client_after_the_other(mode: str, folder: Path) -> None:
+    with serving(mode, folder) as server:
+        for number in range(20):
+            echo_once(server, b"client %d" % number)
+        wait_until(lambda: server.stats()["active"] == 0, "all are over")
+        stats = server.stats()
+    assert stats["accepted"] == stats["closed"] == stats["messages"] == 20
+    assert stats["bytes_in"] == stats["bytes_out"] == 10 * len("client 0") + 10 * len("client 10")
+    assert stats["errors"] == 0
+    assert stats["refused"] == {}
+    assert not any(stats["dropped"].values())
+
+
+@pytest.mark.parametrize("mode", STREAM_NAMES)
+def test_echoes_16_mib_both_ways_at_once(mode: str, folder: Path) -> None:
+    data = random.Random(1).randbytes(16 * 1024 * 1024)
+    with serving(mode, folder) as server, connect(server) as client:
+        sender = threading.Thread(target=client.sendall, args=(data,))
+        sender.start()
+        received = receive_exactly(client, len(data))
+        sender.join()
+    assert received == data
+
+
+@pytest.mark.parametrize("mode", STREAM_NAMES)
+def test_half_close_after_10_mib_gives_every_byte_then_the_end(mode: str, folder: Path) -> None:
+    data = random.Random(2).randbytes(10 * 1024 * 1024)
+
+    def send(client: socket.socket) -> None:
+        client.sendall(data)
+        client.shutdown(socket.SHUT_WR)
+
+    with serving(mode, folder) as server, connect(server) as client:
+        sender = threading.Thread(target=send, args=(client,))
+        sender.start()
+        received = receive_all(client)
+        sender.join()
+    assert received == data
+
+
+@pytest.mark.parametrize("mode", STREAM_NAMES)
+def test_one_byte_fragments_come_back(mode: str, folder: Path) -> None:
+    with serving(mode, folder) as server, connect(server) as client:
+        if client.family != socket.AF_UNIX:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for value in EVERY_BYTE:
+            client.sendall(bytes([value]))
+        assert receive_exactly(client, 256) == EVERY_BYTE
+
+
+@pytest.mark.parametrize("mode", CONCURRENT_STREAM_NAMES)
+def test_interleaved_clients_each_get_their_own(mode: str, folder: Path) -> None:
+    with serving(mode, folder) as server:
+        clients = [connect(server) for _ in range(20)]
+        for turn in range(5):
+            for number, client in enumerate(clients):
+                client.sendall(b"%d of %d\n" % (turn, number))
+            for number, client in reversed(list(enumerate(clients))):
+                expected = b"%d of %d\n" % (turn, number)
+                assert receive_exactly(client, len(expected)) == expected
+        for client in clients:
+            client.close()
+
+
+@pytest.mark.parametrize("mode", CONCURRENT_STREAM_NAMES)
+def test_a_silent_client_delays_nobody(mode: str, folder: Path) -> None:
+    with serving(mode, folder) as server, connect(server), connect(server) as half_a_line:
+        half_a_line.sendall(b"no end of li")
+        echo_once(server, timeout=1)
+
+
+class Lines(EchoHandler):
+    framing_class = LineFraming
+
+    def respond(self, message: bytes) -> bytes | None:
+        if message == b"fail":
+            raise ValueError("the handler failed")
+        if message == b"quit":
+            self.close_after_reply()
+        if message == b"quiet":
+            return None
+        return message[::-1]
+
+
+@pytest.mark.parametrize("mode", STREAM_NAMES)
+def test_pipelined_messages_are_answered_in_order(mode: str, folder: Path) -> None:
+    lines = [b"line %d" % n for n in range(1000)]
+    with serving(mode, folder, Lines) as server, connect(server) as client:
+        client.sendall(b"\n".join(lines) + b"\nquiet\nquit\n")
+        received = receive_all(client)
+        wait_until(lambda: server.stats()["active"] == 0, "it is over")
+        assert server.stats()["messages"] == 1002
+    assert received == b"".join(line[::-1] + b"\n" for line in [*lines, b"quit"])
+
+
+@pytest.mark.parametrize("mode", STREAM_NAMES)
+def test_close_after_reply_delivers_the_reply_though_more_input_comes(
+    mode: str, folder: Path
+) -> None:
+    with serving(mode, folder, Lines) as server, connect(server) as client:
+        client.sendall(b"quit\n" + b"x" * 30_000 + b"\n")
+        assert receive_all(client) == b"tiuq\n"
+
+
+@pytest.mark.parametrize("mode", NAMES)
+def test_a_handler_error_ends_that_connection_only(
+    mode: str, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serving(mode, folder, Lines) as server, connect(server) as client:
+        client.sendall(b"abc\nfail\nnever\n" if mode in STREAM_NAMES else b"fail")
+        if mode in STREAM_NAMES:
+            assert receive_all(client) == b"cba\n"
+        wait_until(lambda: server.stats()["errors"] == 1, "the error is counted")
+        with connect(server) as other:
+            other.sendall(b"xyz\n")
+            assert other.recv(100).startswith(b"zyx" if mode in STREAM_NAMES else b"\nzyx")
+    if not mode.startswith("forking"):  # a child logs to its own copy of what caplog keeps
+        failures = [record for record in caplog.records if record.levelname == "ERROR"]
+        assert len(failures) == 1
+        assert "ValueError: the handler failed" in failures[0].getMessage()
+
+
+class Raising(EchoHandler):
+    def respond(self, message: bytes) -> bytes | None:
+        if message == b"bye":
+            return message
+        raise {b"v": ValueError, b"s": SystemExit, b"m": MemoryError, b"k": KeyboardInterrupt}[
+            message
+        ]("on purpose")
+
+
+@pytest.mark.parametrize("what", [b"v", b"s", b"m", b"k"])
+@pytest.mark.parametrize("mode", NAMES)
+def test_whatever_a_handler_raises_ends_that_connection_only(
+    mode: str, what: bytes, folder: Path
+) -> None:
+    with serving(mode, folder, Raising) as server, connect(server) as client:
+        client.sendall(what)
+        if mode in STREAM_NAMES:
+            assert receive_all(client) == b""
+        wait_until(lambda: server.stats()["errors"] == 1, "the error is counted")
+        echo_once(server, b"bye")
+
+
+class Prefixed(EchoHandler):
+    framing_class = LengthPrefixedFraming
+
+
+@pytest.mark.parametrize("mode", STREAM_NAMES)
+def test_a_framing_error_ends_the_connection_behind_the_answers(mode: str, folder: Path) -> None:
+    with serving(mode, folder, Prefixed, max_message_size=100) as server:
+        with connect(server) as client:
+            client.sendall(struct.pack("!I", 3) + b"abc" + struct.pack("!I", 101) + b"x" * 101)
+            assert receive_all(client) == struct.pack("!I", 3) + b"abc"
+        with connect(server) as client:
+            client.sendall(struct.pack("!I", 3) + b"a")
+            client.shutdown(socket.SHUT_WR)
+            assert receive_all(client) == b""
+        wait_until(lambda: server.stats()["errors"] == 2, "the errors are counted")
+
+
+class Greeting(EchoHandler):
+    def greet(self) -> bytes:
+        return b"welcome\n"
+
+
+@pytest.mark.parametrize("mode", STREAM_NAMES)
+def test_a_greeting_comes_first(mode: str, folder: Path) -> None:
+    with serving(mode, folder, Greeting) as server, connect(server) as client:
+        assert receive_exactly(client, 8) == b"welcome\n"
+        echo(client)
+
+
+@pytest.mark.parametrize("mode", STREAM_NAMES)
+def test_reset_in_the_middle_of_an_echo_is_no_error(
+    mode: str, folder: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with serving(mode, folder) as server:
+        for _ in range(10):
+            client = connect(server)
+            client.sendall(b"x" * 500_000 if "unix" not in mode else b"x" * 50_000)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
+        echo_once(server, timeout=5)
+        wait_until(lambda: server.stats()["active"] == 0, "all are over")
+        assert server.stats()["errors"] == 0
+    assert not [record for record in caplog.records if record.levelno > 20]
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("mode", STREAM_NAMES)
+def test_a_client_that_makes_no_progress_is_closed_at_the_idle_limit(
+    mode: str, folder: Path
+) -> None:
+    with serving(mode, folder, idle_timeout=0.3) as server, connect(server) as client:
+        echo(client)
+        assert receive_all(client) == b""  # the server closes first
+        wait_until(lambda: server.stats()["active"] == 0, "it is over")
+        assert server.stats()["errors"] == 0
+
+
+@pytest.mark.parametrize("mode", DATAGRAM_NAMES)
+def test_an_empty_datagram_is_answered_with_an_empty_one(mode: str, folder: Path) -> None:
+    with serving(mode, folder) as server, connect(server) as client:
+        client.send(b"")
+        assert client.recv(100) == b""
+
+
+@pytest.mark.parametrize("mode", TCP_NAMES + UDP_NAMES)
+def test_serves_ipv6(mode: str, folder: Path) -> None:
+    with serving(mode, folder, host="::1") as server:
+        assert server.address_family == socket.AF_INET6
+        assert "://[::1]:" in server.endpoint()
+        echo_once(server)
