@@ -5,7 +5,6 @@ or ``unix-datagram:///tmp/echo.sock``.
 """
 
 import os
-import re
 import socket
 from typing import Any, NamedTuple
 
@@ -26,8 +25,6 @@ _SCHEMES = {
     "unix-stream": "unix-stream",
     "unix-datagram": "unix-datagram",
 }
-
-_HOST_AND_PORT = re.compile(r"(?:\[([^][]+)]|([^][:]+))(?::(.*))?", re.DOTALL)
 
 _MAPPED = "::ffff:"  # RFC 4291, 2.5.5.2: an IPv4 address as a dual-stack socket shows it
 
@@ -57,14 +54,19 @@ def parse_endpoint(text: str) -> Endpoint:
         if rest.startswith("@"):  # as `peer_name` writes the NUL of an abstract socket
             rest = "\0" + rest[1:]
         return Endpoint(transport, check_unix_path(rest))
-    found = _HOST_AND_PORT.fullmatch(rest)
-    if found is None:
+    if rest.startswith("["):
+        host, closed, behind = rest[1:].partition("]")
+        colon, port = behind[:1], behind[1:]
+        understood = closed and colon in ("", ":")
+    else:
+        host, colon, port = rest.partition(":")
+        understood = ":" not in port  # an IPv6 address needs its brackets
+    if not understood or not host or set(host) & set("[]"):
         raise EndpointError(
             f"{text!r} needs a host and a port, for example {scheme}://{DEFAULT_HOST}:"
             f"{DEFAULT_PORT} or {scheme}://[::1]:{DEFAULT_PORT}"
         )
-    host = check_host(found[1] or found[2])
-    return Endpoint(transport, (host, DEFAULT_PORT if found[3] is None else parse_port(found[3])))
+    return Endpoint(transport, (check_host(host), parse_port(port) if colon else DEFAULT_PORT))
 
 
 def parse_port(text: str) -> int:
@@ -83,12 +85,12 @@ def check_host(host: str) -> str:
     :raises EndpointError: no host can have this name (RFC 1035, 2.3.4).
     """
     try:
-        valid = "\0" not in host and host.encode("idna").isascii()
+        host.encode("idna")  # as the socket module will
+        if "\0" not in host:
+            return host
     except UnicodeError:
-        valid = False
-    if not valid:
-        raise EndpointError(f"{host!r} cannot be the name or the address of a host")
-    return host
+        pass
+    raise EndpointError(f"{host!r} cannot be the name or the address of a host")
 
 
 def check_unix_path(path: str) -> str:

@@ -13,11 +13,13 @@ from typing import Any, Self
 
 from .addresses import parse_endpoint
 from .errors import IncompleteMessage, OptionError
-from .framing import FRAMINGS, Framing
+from .framing import FRAMINGS, Framing, LineFraming
 
 __all__ = ["EchoClient"]
 
 RECEIVE_SIZE = 65536
+
+INT_MAX = 2**31 - 1  # milliseconds: the longest that poll(2) waits for, 24 days
 
 
 class EchoClient:
@@ -47,10 +49,18 @@ class EchoClient:
         self._raw = framing == "raw"
         # What a server sends is bounded by what we sent, so no limit of our own is needed.
         self._framing: Framing = FRAMINGS[framing](sys.maxsize)
-        self._socket = self._connect(address)
-        self._socket.setblocking(False)
+        self._address = address
+        self._outgoing = memoryview(b"")  # what is still to be sent
+        self._late = 0  # replies that echo() gave up on: bytes without framing, else messages
+        self._socket = self._connect()
 
-    def _connect(self, address: tuple[str, int] | str) -> socket.socket:
+    def _connect(self) -> socket.socket:
+        sock = self._connected()
+        sock.setblocking(False)
+        return sock
+
+    def _connected(self) -> socket.socket:
+        address = self._address
         kind = socket.SOCK_STREAM if self.is_stream else socket.SOCK_DGRAM
         if self.transport == "tcp":
             sock = socket.create_connection(address, self.timeout)  # type: ignore[arg-type]
@@ -60,7 +70,8 @@ class EchoClient:
         target: Any = address
         if isinstance(address, tuple):
             found = socket.getaddrinfo(*address, type=kind)
-            family, target = found[0][0], found[0][4]
+            # IPv4 first, as a server does: a datagram shows nobody which one is served.
+            family, _, _, _, target = min(found, key=lambda f: f[0] != socket.AF_INET)
         sock = socket.socket(family, kind)
         try:
             sock.settimeout(self.timeout)
@@ -96,31 +107,21 @@ class EchoClient:
 
         Without framing the reply of a stream is as many bytes as the message had (RFC 862);
         with framing it is the server's next message, and of datagrams the next one.
+        The reply to a message that was given up after ``timeout`` is never taken for it.
+
+        A server that greets is to be asked for its greeting first, with `receive`.
 
         :raises TimeoutError: no progress for ``timeout`` seconds; a datagram may be lost.
         :raises ConnectionError: the server closed the connection before the reply was whole.
+        :raises ValueError: *message* is not one line, and the framing is ``lines``.
         """
         if not self.is_stream:
-            self._discard_late_replies()
-            self._send(message)
-            return self.receive()
-        if not self._raw:
-            return self._exchange_framed(message)
-        received = bytearray()
-        rest = memoryview(message)
-        while rest or len(received) < len(message):
-            rest = self._write_some(rest)
-            if len(received) < len(message):
-                data = self._read_some(len(message) - len(received))
-                if data == b"":
-                    raise ConnectionError(
-                        f"the server closed the connection after {len(received)}"
-                        f" of {len(message)} bytes"
-                    )
-                received += data or b""
-            if rest or len(received) < len(message):
-                self._wait(select.POLLIN | (select.POLLOUT if rest else 0))
-        return bytes(received)
+            return self._exchange_datagram(message)
+        if self._raw:
+            return self._exchange_raw(message)
+        if isinstance(self._framing, LineFraming) and (b"\n" in message or message.endswith(b"\r")):
+            raise ValueError("a message of the framing lines cannot hold the end of a line")
+        return self._exchange_framed(message)
 
     def send(self, data: bytes) -> None:
         """Send *data*, framed where there is a framing; a whole datagram where there are those.
@@ -137,9 +138,12 @@ class EchoClient:
         :raises TimeoutError: nothing comes for ``timeout`` seconds.
         """
         if self.is_stream and not self._raw:
-            return self._exchange_framed(None)
+            message = self._next_message(sending=False)
+            self._late = max(0, self._late - 1)
+            return message or b""
         while (data := self._read_some(size)) is None:
             self._wait(select.POLLIN)
+        self._late = max(0, self._late - len(data)) if self.is_stream else 0
         return data
 
     def end(self) -> None:
@@ -149,22 +153,61 @@ class EchoClient:
 
     # --- inside ---------------------------------------------------------------------
 
-    def _exchange_framed(self, message: bytes | None) -> bytes:
-        rest = memoryview(b"" if message is None else self._framing.wrap(message))
-        while rest or (reply := self._framing.next_message()) is None:
-            rest = self._write_some(rest)
+    def _exchange_datagram(self, message: bytes) -> bytes:
+        if self._late:
+            # A reply may still come at any time: to a socket that is no longer there.
+            late, self._socket = self._socket, self._connect()
+            late.close()
+        self._late = 1
+        self._discard_unasked()
+        self._send(message)
+        return self.receive()
+
+    def _exchange_raw(self, message: bytes) -> bytes:
+        self._late += len(message)
+        self._put(message)
+        received = bytearray()
+        while self._outgoing or self._late:
+            self._write_some()
+            data = self._read_some(self._late) if self._late else None
+            if data:
+                self._late -= len(data)
+                received += data
+            elif data is None:
+                self._wait(self._both())
+            else:
+                raise ConnectionError(
+                    f"the server closed the connection after {len(received)}"
+                    f" of {len(received) + self._late} bytes"
+                )
+        return bytes(received[len(received) - len(message) :])
+
+    def _exchange_framed(self, message: bytes) -> bytes:
+        self._late += 1
+        self._put(self._framing.wrap(message))
+        reply = None
+        while self._late:
+            reply = self._next_message(sending=True)
+            if reply is None:
+                raise ConnectionError("the server closed the connection without a reply")
+            self._late -= 1
+        return reply or b""
+
+    def _next_message(self, sending: bool) -> bytes | None:
+        """The server's next message; None at the end of the stream."""
+        while True:
+            if not sending or not self._write_some():
+                message = self._framing.next_message()
+                if message is not None:
+                    return message
             data = self._read_some(RECEIVE_SIZE)
             if data:
                 self._framing.receive_data(data)
-            elif data == b"":
-                self._framing.receive_end()
-                last = self._last_message()
-                if last is None and message is not None:
-                    raise ConnectionError("the server closed the connection without a reply")
-                return last or b""
+            elif data is None:
+                self._wait(self._both() if sending else select.POLLIN)
             else:
-                self._wait(select.POLLIN | (select.POLLOUT if rest else 0))
-        return reply
+                self._framing.receive_end()
+                return self._last_message()
 
     def _last_message(self) -> bytes | None:
         try:
@@ -173,20 +216,33 @@ class EchoClient:
             raise ConnectionError(f"the server closed the connection early: {error}") from error
 
     def _send(self, data: bytes) -> None:
-        if not self.is_stream:
-            self._socket.send(data)
-            return
-        rest = memoryview(data)
-        while rest := self._write_some(rest):
-            self._wait(select.POLLOUT)
+        if self.is_stream:
+            self._put(data)
+            while self._write_some():
+                self._wait(select.POLLOUT)
+        else:
+            while not self._write_datagram(data):
+                self._wait(select.POLLOUT)
 
-    def _write_some(self, rest: memoryview) -> memoryview:
-        if not rest:
-            return rest
+    def _put(self, data: bytes) -> None:
+        """Let *data* go out behind what an earlier call could not send in its time."""
+        self._outgoing = memoryview(bytes(self._outgoing) + data if self._outgoing else data)
+
+    def _write_datagram(self, data: bytes) -> bool:
         try:
-            return rest[self._socket.send(rest) :]
-        except BlockingIOError:
-            return rest
+            self._socket.send(data)
+        except BlockingIOError:  # the queue of a Unix server is full
+            return False
+        return True
+
+    def _write_some(self) -> memoryview:
+        """Send what can be sent now; what is left of it."""
+        if self._outgoing:
+            try:
+                self._outgoing = self._outgoing[self._socket.send(self._outgoing) :]
+            except BlockingIOError:
+                pass
+        return self._outgoing
 
     def _read_some(self, size: int) -> bytes | None:
         """What is there; None: nothing yet."""
@@ -195,16 +251,23 @@ class EchoClient:
         except BlockingIOError:
             return None
 
-    def _discard_late_replies(self) -> None:
-        """Replies that came after their time must not pass for the reply to come."""
-        while self._read_some(RECEIVE_SIZE) is not None:
-            continue
+    def _discard_unasked(self) -> None:
+        """What came without a question must not pass for the reply to come."""
+        while True:
+            try:
+                if self._read_some(RECEIVE_SIZE) is None:
+                    return
+            except ConnectionError:
+                continue  # the fate of an earlier datagram, told once
+
+    def _both(self) -> int:
+        return select.POLLIN | (select.POLLOUT if self._outgoing else 0)
 
     def _wait(self, events: int) -> None:
         poll = select.poll()
         poll.register(self._socket, events)
         started = time.monotonic()
-        if not poll.poll(None if self.timeout is None else self.timeout * 1000):
+        if not poll.poll(None if self.timeout is None else min(self.timeout * 1000, INT_MAX)):
             waited = time.monotonic() - started
             lost = "" if self.is_stream else "; the datagram or its reply was lost"
             raise TimeoutError(f"no reply from {self.endpoint} for {waited:.3g} s{lost}")

@@ -6,7 +6,10 @@ thread, a signal handler or a forked child writes a byte, and the poll returns.
 
 import os
 import select
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 __all__ = ["Loop"]
 
@@ -64,6 +67,25 @@ class Loop:
         if not self._wake_pending:
             self._wake_pending = True
             self._put(self._WAKE)
+
+    @contextmanager
+    def woken_by_signals(self) -> Iterator[None]:
+        """Let signals end the wait of the main thread, whichever thread they reach.
+
+        The kernel may hand a signal to any thread; Python runs its handler in the main
+        one, but only once that is awake.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        if before >= 0:  # somebody else's, an asyncio loop's perhaps: it stays theirs
+            signal.set_wakeup_fd(before)
+        try:
+            yield
+        finally:
+            if before < 0:
+                signal.set_wakeup_fd(-1)
 
     def ask_owner_to_stop(self) -> None:
         """From a forked child: set `stop_asked_by_child` in the parent process."""

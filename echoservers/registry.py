@@ -7,14 +7,17 @@ only when a name is not built in, or all are listed.
 """
 
 import importlib
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
+from socketserver import BaseRequestHandler
 from typing import Any, NamedTuple, cast
 
 from .addresses import DEFAULT_HOST, DEFAULT_PORT, default_unix_path
 from .errors import HandlerNotSupported, ModeNotAvailable, OptionError, UnknownMode
+from .log import logger
 from .options import read_options
 from .serving import ServingMixIn
 
@@ -111,13 +114,20 @@ def register(name: str, model: type[ServingMixIn]) -> None:
     :param model: a mixin over `ServingMixIn`.  Its attributes ``serves`` and ``good_for``
         (text), if it has them, are shown by ``modes``; ``transports`` (names), if it has
         it, says which it takes.
-    :raises ValueError: the name is taken, or cannot be a model's.
+    :raises ValueError: the name is taken, or cannot be a model's; or the model wants a
+        transport that there is not.
     :raises TypeError: *model* is not a class over `ServingMixIn`.
     """
-    if not name or not name.replace("-", "").isalnum() or name != name.lower():
+    if not name.isascii() or not name.replace("-", "").isalnum() or name != name.lower():
         raise ValueError(f"{name!r} cannot name a model; expected lower-case letters, digits, -")
     if not isinstance(model, type) or not issubclass(model, ServingMixIn):  # type: ignore[redundant-expr]
         raise TypeError(f"{model!r} is no model; expected a class over ServingMixIn")
+    unknown = set(getattr(model, "transports", None) or ()) - set(_TRANSPORTS)
+    if unknown:
+        raise ValueError(
+            f"{model.__name__}.transports names {', '.join(sorted(unknown))};"
+            f" there are {', '.join(_TRANSPORTS)}"
+        )
     with _lock:
         taken = _MODELS.get(name) or _registered.get(name)
         if name in _TRANSPORTS or (taken and taken.mixin is not model):
@@ -136,7 +146,10 @@ def _described(model: type) -> _Model:
 def _entry_points(group: str) -> Iterator[Any]:
     from importlib.metadata import entry_points  # imported late: it is slow
 
-    yield from entry_points(group=group)
+    try:
+        yield from entry_points(group=group)
+    except Exception as error:  # the files of some package cannot be read
+        logger.warning("cannot tell what other packages add: %r", error)
 
 
 def _load_third_party_models() -> dict[str, str]:
@@ -146,9 +159,13 @@ def _load_third_party_models() -> dict[str, str]:
         if point.name not in _registered:
             try:
                 register(point.name, point.load())
-            except Exception as error:  # a stranger's package must not break ours
-                broken[point.name] = f"{point.value} cannot be loaded: {error}"
+            except (Exception, SystemExit) as error:  # a stranger's package must not break ours
+                broken[point.name] = _not_loaded(point.value, error)
     return broken
+
+
+def _not_loaded(what: str, error: BaseException) -> str:
+    return f"{what} cannot be loaded: {type(error).__name__}: {error}"
 
 
 def modes() -> list[Mode]:
@@ -161,6 +178,8 @@ def modes() -> list[Mode]:
         if transport in _transports_of(model)
     ]
     for name, why in broken.items():
+        if name in _MODELS:  # a stranger's by the name of ours, which goes on
+            continue
         unknown = _Model(None, "unknown", "unknown")
         found += [
             _describe(unknown, name, transport)._replace(available=False, reason=why)
@@ -257,8 +276,8 @@ def _compose(mode: Mode) -> type[ServingMixIn]:
         return cast(type[ServingMixIn], base)
     mixin = _load(model.mixin) if isinstance(model.mixin, str) else model.mixin
     name = mixin.__name__.removesuffix("MixIn") + transport.class_suffix
-    written = getattr(importlib.import_module(mixin.__module__), name, None)
-    if written is not None:
+    written = getattr(sys.modules.get(mixin.__module__), name, None)
+    if isinstance(written, type) and issubclass(written, mixin) and issubclass(written, base):
         return cast(type[ServingMixIn], written)
     return type(name, (mixin, base), {"__module__": mixin.__module__, "__doc__": mixin.__doc__})
 
@@ -291,8 +310,11 @@ def find_handler(handler: str | type) -> type:
     """
     if isinstance(handler, str):
         handler = _named_handler(handler)
-    if not isinstance(handler, type):
-        raise HandlerNotSupported(f"{handler!r} is no handler class")
+    if not isinstance(handler, type) or not issubclass(handler, BaseRequestHandler):
+        raise HandlerNotSupported(
+            f"{handler!r} is no handler; expected a subclass of echoservers.EchoHandler"
+            " or of socketserver.BaseRequestHandler"
+        )
     return handler
 
 
@@ -305,14 +327,14 @@ def _named_handler(name: str) -> Any:
         module, _, attribute = name.partition(":")
         try:
             return getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise HandlerNotSupported(f"the handler {name} cannot be loaded: {error}") from error
+        except (Exception, SystemExit) as error:  # whatever importing the module does
+            raise HandlerNotSupported(f"the handler {_not_loaded(name, error)}") from error
     added = {point.name: point for point in _entry_points(HANDLER_GROUP)}
     if name in added:
         try:
             return added[name].load()
-        except Exception as error:
-            raise HandlerNotSupported(f"the handler {name} cannot be loaded: {error}") from error
+        except (Exception, SystemExit) as error:
+            raise HandlerNotSupported(f"the handler {_not_loaded(name, error)}") from error
     known = ", ".join([*HANDLERS, *added])
     raise HandlerNotSupported(f"there is no handler {name!r}; known are {known}, or MODULE:CLASS")
 
@@ -357,11 +379,21 @@ def start_server(
     Arguments and errors are those of `create_server`.  At the end of the block the server
     is drained for ``drain_timeout`` and closed.
     """
-    server = create_server(mode, address, handler, **options)
-    thread = threading.Thread(target=server.serve_forever, name=f"serve {mode}", daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.server_close()
-        thread.join()
+    with create_server(mode, address, handler, **options) as server:
+        ended = False
+
+        def serve() -> None:
+            try:
+                server.serve_forever()
+            except RuntimeError:
+                if not ended:  # else the block was over before the thread came to serve
+                    raise
+
+        thread = threading.Thread(target=serve, name=f"serve {mode}", daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            ended = True
+            server.server_close()
+            thread.join()

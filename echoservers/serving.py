@@ -262,7 +262,8 @@ class ServingMixIn(AdmissionMixIn):
             self.socket.setblocking(False)
         self._listen(True)
         try:
-            yield
+            with self.loop.woken_by_signals():
+                yield
         finally:
             self._listen(False)
             if self.socket.fileno() >= 0:
@@ -295,9 +296,12 @@ class ServingMixIn(AdmissionMixIn):
 
     def _wait_until_idle(self, deadline: float) -> bool:
         """Wait, as the loop does, until nothing is in progress."""
-        while len(self.activity):
-            left = deadline - time.monotonic()
-            if left <= 0 or self.loop.closed:
-                return False
-            self._wait(left)
+        if self.loop.closed:
+            return not len(self.activity)
+        with self.loop.woken_by_signals():
+            while len(self.activity):
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return False
+                self._wait(left)
         return True

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-import echoservers.addresses  # noqa: F401 - used by support through the package
 from support import children_of, descriptors_of, wait_until
 
 

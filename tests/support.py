@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import echoservers
+from echoservers.addresses import parse_endpoint
 from echoservers.registry import Mode
 from echoservers.serving import ServingMixIn
 
@@ -239,15 +240,19 @@ class Program:
     @property
     def address(self) -> Any:
         """Where it listens, as the socket module has it."""
-        return echoservers.addresses.parse_endpoint(self.url).address
+        return parse_endpoint(self.url).address
 
     def connect(self, timeout: float = PATIENCE) -> socket.socket:
         """A client socket connected to it, for TCP and Unix streams."""
         if isinstance(self.address, tuple):
             return socket.create_connection(self.address, timeout)
         client = socket.socket(socket.AF_UNIX)
+        try:
+            client.connect(self.address)  # without a time limit it waits for room in the backlog
+        except OSError:
+            client.close()
+            raise
         client.settimeout(timeout)
-        client.connect(self.address)
         return client
 
     def stop(self, signum: int = signal.SIGTERM) -> tuple[int, str]:
@@ -293,3 +298,22 @@ def run_cli(*arguments: str, **options: Any) -> subprocess.CompletedProcess[byte
         cwd=options.pop("cwd", ROOT),
         **options,
     )
+
+
+def connect_to(url: str, timeout: float = PATIENCE) -> socket.socket:
+    """A client socket connected to the endpoint *url*, able to get replies."""
+    transport, address = echoservers.addresses.parse_endpoint(url)
+    kind = socket.SOCK_STREAM if transport in ("tcp", "unix-stream") else socket.SOCK_DGRAM
+    family = socket.AF_UNIX
+    if isinstance(address, tuple):
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    client = socket.socket(family, kind)
+    client.settimeout(timeout)
+    if transport == "unix-datagram":
+        client.bind("")
+    try:
+        client.connect(address)
+    except OSError:
+        client.close()
+        raise
+    return client

@@ -91,10 +91,10 @@ class StopSignals:
     def __exit__(self, *_: object) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         self.server = None
-        if self.received:
-            return  # the program ends with 0; a second signal must not kill it on its way out
         for signum, handler in self._before.items():
-            signal.signal(signum, handler)
+            # Once told to stop the program ends with 0: another signal must not kill it on
+            # its way out, where the interpreter puts the default back for all but SIG_IGN.
+            signal.signal(signum, signal.SIG_IGN if self.received else handler)
 
     def time_left(self) -> float | None:
         """Seconds until the drain is over; None when none has begun."""

@@ -1,0 +1,218 @@
+"""Datagrams: whole or not at all, never to the wrong place, never too many workers."""
+
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import echoservers
+from echoservers import EchoHandler, TimestampHandler
+from echoservers.replies import unsafe_source
+from support import (
+    DATAGRAM_NAMES,
+    PATIENCE,
+    UDP_NAMES,
+    children_of,
+    connect,
+    echo,
+    echo_once,
+    program,
+    serving,
+    threads_of,
+    wait_until,
+)
+
+CONCURRENT_UDP = [name for name in UDP_NAMES if name != "udp"]
+
+
+@pytest.mark.parametrize("size", [0, 1, 512, 1472, 8192, 8193, 65507])
+@pytest.mark.parametrize("mode", DATAGRAM_NAMES)
+def test_every_size_comes_back_whole(mode: str, size: int, folder: Path) -> None:
+    message = bytes(n % 251 for n in range(size))
+    with serving(mode, folder) as server, connect(server) as client:
+        client.send(message)
+        assert client.recv(65536) == message
+        assert server.stats()["dropped"]["too_long"] == 0
+
+
+@pytest.mark.parametrize("mode", DATAGRAM_NAMES)
+def test_a_datagram_beyond_the_limit_is_dropped_and_counted(mode: str, folder: Path) -> None:
+    with serving(mode, folder, max_message_size=1000) as server, connect(server) as client:
+        client.send(bytes(1001))
+        client.send(b"x" * 1000)
+        assert client.recv(65536) == b"x" * 1000
+        assert server.stats()["dropped"]["too_long"] == 1
+
+
+class Doubling(EchoHandler):
+    def respond(self, message: bytes) -> bytes:
+        return message + message
+
+
+@pytest.mark.parametrize("mode", UDP_NAMES)
+def test_a_reply_that_no_datagram_can_carry_is_dropped_and_counted(
+    mode: str, folder: Path
+) -> None:
+    with serving(mode, folder, Doubling) as server, connect(server) as client:
+        client.send(bytes(65507))
+        wait_until(lambda: server.stats()["dropped"]["too_long"] == 1, "the drop is counted")
+        client.send(b"ab")
+        assert client.recv(65536) == b"abab"
+
+
+@pytest.mark.parametrize("mode", DATAGRAM_NAMES)
+def test_many_clients_get_their_own_replies(mode: str, folder: Path) -> None:
+    with serving(mode, folder) as server:
+        clients = [connect(server) for _ in range(20)]
+        for number, client in enumerate(clients):
+            client.send(b"from %d" % number)
+        for number, client in enumerate(clients):
+            assert client.recv(100) == b"from %d" % number
+            client.close()
+
+
+@pytest.mark.parametrize("mode", UDP_NAMES)
+def test_a_client_that_has_gone_harms_nobody(mode: str, folder: Path) -> None:
+    with serving(mode, folder) as server:
+        for _ in range(20):
+            with connect(server) as client:
+                client.send(b"I do not wait for the reply")
+        echo_once(server)
+        assert server.stats()["errors"] == 0
+
+
+# --- loops and forged sources -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("port", [7, 19, 53, 1023])
+@pytest.mark.parametrize("mode", UDP_NAMES)
+def test_a_reserved_source_port_gets_no_reply(mode: str, port: int, folder: Path) -> None:
+    with serving(mode, folder) as server:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as service:
+            try:
+                service.bind(("127.0.0.3", port))
+            except PermissionError:
+                pytest.skip("binding a reserved port needs a privilege")
+            service.sendto(b"echo, echo", server.server_address)
+            echo_once(server)  # so the other one was looked at
+            service.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                service.recv(100)
+        assert server.stats()["dropped"]["unsafe_source"] == 1
+
+
+@pytest.mark.parametrize("mode", UDP_NAMES)
+def test_our_own_port_as_source_gets_no_reply(mode: str, folder: Path) -> None:
+    with serving(mode, folder) as server:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as twin:
+            twin.bind(("127.0.0.3", server.server_address[1]))
+            twin.sendto(b"echo, echo", server.server_address)
+            echo_once(server)
+        assert server.stats()["dropped"]["unsafe_source"] == 1
+
+
+def test_port_0_is_unsafe() -> None:
+    assert unsafe_source(0, 8007)
+    assert not unsafe_source(1024, 8007)
+
+
+@pytest.mark.parametrize("mode", UDP_NAMES)
+def test_a_broadcast_gets_no_reply(mode: str, folder: Path) -> None:
+    with serving(mode, folder, host="0.0.0.0") as server:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            client.settimeout(PATIENCE)
+            client.sendto(b"who is there", ("127.255.255.255", server.server_address[1]))
+            client.sendto(b"you", ("127.0.0.1", server.server_address[1]))
+            assert client.recv(100) == b"you"
+        assert server.stats()["dropped"]["unsafe_source"] == 1
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+@pytest.mark.parametrize("mode", UDP_NAMES)
+def test_the_reply_comes_from_the_address_that_was_asked(
+    mode: str, host: str, folder: Path
+) -> None:
+    with serving(mode, folder, host=host) as server:
+        asked = ("127.0.0.2", server.server_address[1])
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.settimeout(PATIENCE)
+            client.sendto(b"hello", asked)
+            assert client.recvfrom(100) == (b"hello", asked)
+
+
+@pytest.mark.parametrize("mode", UDP_NAMES)
+def test_a_longer_reply_goes_to_this_machine_only(mode: str, folder: Path) -> None:
+    with serving(mode, folder, TimestampHandler) as server, connect(server) as client:
+        client.send(b"hello")
+        assert client.recv(100).endswith(b"] hello")
+
+
+def test_a_longer_reply_to_another_machine_is_dropped_and_counted() -> None:
+    with echoservers.create_server("udp", ("127.0.0.1", 0)) as server:
+        request = (b"short", server.socket)
+        server.send_datagram(b"much longer", request, ("192.0.2.1", 4242))
+        assert server.stats()["dropped"]["amplification"] == 1
+
+
+# --- how many workers -------------------------------------------------------------------
+
+
+class Slow(EchoHandler):
+    gate = threading.Event()
+
+    def respond(self, message: bytes) -> bytes:
+        if message == b"wait":
+            self.gate.wait(0.05)
+        return message
+
+
+@pytest.mark.parametrize("mode", CONCURRENT_UDP)
+def test_a_flood_never_makes_more_workers_than_the_cap(mode: str, folder: Path) -> None:
+    arguments = ["--mode", mode, "--port", "0", "--max-connections", "4"]
+    handler = ["--handler", "test_datagrams:Slow"]
+    here = {"PYTHONPATH": f"{Path(__file__).parent}:{Path(__file__).parent.parent}"}
+    with program(*arguments, *handler, env=here) as server:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.settimeout(PATIENCE)
+            client.connect(server.address)
+            most = 0
+            for _ in range(60):
+                client.send(b"wait")
+                most = max(most, threads_of(server.pid) - 1, len(children_of(server.pid)))
+            assert client.recv(10) == b"wait"
+            assert 1 <= most <= 4
+        assert server.stop()[0] == 0
+
+
+class StdlibStyle(echoservers.EchoHandler):
+    """Does its own I/O, as a handler of socketserver does."""
+
+    def handle(self) -> None:
+        data, sock = self.request
+        sock.sendto(data.upper(), self.client_address)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+@pytest.mark.parametrize("mode", UDP_NAMES)
+def test_a_handler_may_answer_through_the_socket_itself(
+    mode: str, host: str, folder: Path
+) -> None:
+    with serving(mode, folder, StdlibStyle, host=host) as server:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.settimeout(PATIENCE)
+            client.sendto(b"hello", ("127.0.0.1", server.server_address[1]))
+            assert client.recv(100) == b"HELLO"
+
+
+@pytest.mark.parametrize("mode", DATAGRAM_NAMES)
+def test_drain_answers_what_was_received(mode: str, folder: Path) -> None:
+    with serving(mode, folder) as server, connect(server) as client:
+        echo(client)
+        for number in range(10):
+            client.send(b"%d" % number)
+        aborted: Any = tuple(server.drain(5))[1]
+        assert aborted == 0
+        assert sorted(client.recv(10) for _ in range(10)) == [b"%d" % n for n in range(10)]

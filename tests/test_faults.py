@@ -1,0 +1,361 @@
+"""Faults of the system and of peers: after each a fresh client is echoed within a second."""
+
+import contextlib
+import errno
+import os
+import resource
+import shutil
+import signal
+import socket
+import struct
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import echoservers
+from echoservers import EchoHandler
+from support import (
+    PATIENCE,
+    STREAM_NAMES,
+    ControlledServer,
+    Program,
+    children_of,
+    connect,
+    cpu_seconds_of,
+    descriptors_of,
+    echo,
+    echo_once,
+    program,
+    receive_all,
+    serve_arguments,
+    serving,
+    state_of,
+    threads_of,
+    wait_until,
+    zombies_of,
+)
+
+needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+
+
+def strace(*injections: str) -> tuple[str, ...]:
+    """The command that makes system calls of a program fail."""
+    calls = ",".join(i.partition(":")[0] for i in injections)
+    options = [f"--inject={injection}" for injection in injections]
+    return ("strace", "-qq", "-f", "-o", "/dev/null", "-e", f"trace={calls}", *options)
+
+
+def limited_to(descriptors: int) -> dict[str, Any]:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+
+    return {"preexec_fn": limit}
+
+
+def echo_within(server: Program, seconds: float) -> None:
+    with server.connect(timeout=seconds) as client:
+        echo(client)
+
+
+# --- accept fails -----------------------------------------------------------------------
+
+
+@needs_strace
+@pytest.mark.parametrize("error", ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"])
+@pytest.mark.parametrize("mode", STREAM_NAMES)
+def test_accept_without_resources_is_retried_and_logged_once(
+    mode: str, error: str, folder: Path
+) -> None:
+    inject = strace(f"accept4:error={error}:when=1..3")
+    with program(*serve_arguments(mode, folder), wrapper=inject) as server:
+        echo_within(server, PATIENCE)
+        os.kill(children_of(server.pid)[0], signal.SIGTERM)  # strace is its parent
+        code, log = server.ended()
+    assert code == 0
+    assert log.count("cannot accept") == 1
+
+
+@needs_strace
+@pytest.mark.parametrize("error", ["ECONNABORTED", "EPROTO", "EINTR"])
+@pytest.mark.parametrize("mode", STREAM_NAMES)
+def test_a_connection_that_ends_before_accept_costs_nobody_else(
+    mode: str, error: str, folder: Path
+) -> None:
+    inject = strace(f"accept4:error={error}:when=1..5")
+    with program(*serve_arguments(mode, folder), wrapper=inject) as server:
+        echo_within(server, PATIENCE)
+        os.kill(children_of(server.pid)[0], signal.SIGTERM)
+        code, log = server.ended()
+    assert code == 0
+    assert "accept" not in log
+
+
+@pytest.mark.parametrize("mode", ["threading-tcp", "threading-unix-stream"])
+def test_out_of_descriptors_the_server_waits_without_spinning(mode: str, folder: Path) -> None:
+    with program(*serve_arguments(mode, folder), **limited_to(24)) as server:
+        clients = [server.connect() for _ in range(40)]
+        wait_until(lambda: descriptors_of(server.pid) == 24, "its descriptors are used up")
+        used = cpu_seconds_of(server.pid)
+        began = time.monotonic()
+        threading.Event().wait(1.5)  # a while in which it must do nothing
+        spent = cpu_seconds_of(server.pid) - used
+        assert spent <= 0.05 * (time.monotonic() - began) + 0.02  # a clock tick each way
+        for client in clients:
+            client.close()
+        echo_within(server, 1)
+        code, log = server.stop()
+    assert code == 0
+    assert 1 <= log.count("cannot accept") <= 3
+
+
+def test_forking_serves_again_once_descriptors_are_free(folder: Path) -> None:
+    with program(*serve_arguments("forking-tcp", folder), **limited_to(12)) as server:
+        clients = [server.connect() for _ in range(20)]
+        wait_until(lambda: descriptors_of(server.pid) == 12, "its descriptors are used up")
+        for client in clients:
+            client.close()
+        echo_within(server, 1)
+        wait_until(lambda: children_of(server.pid) == [], "its children are reaped", 5)
+
+
+def test_children_that_cannot_be_watched_are_reaped_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def pidfd_open(_pid: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "pidfd_open", pidfd_open)
+    with echoservers.create_server("forking-tcp", ("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        for _ in range(5):
+            with connect(server) as client:
+                echo(client)
+                client.shutdown(socket.SHUT_RDWR)
+        wait_until(lambda: not server.active_children, "the children are reaped", 5)
+        server.shutdown()
+        thread.join(PATIENCE)
+
+
+# --- no worker to be had ----------------------------------------------------------------
+
+
+@needs_strace
+@pytest.mark.parametrize(
+    ("mode", "call"), [("threading-tcp", "clone3"), ("forking-tcp", "clone")]
+)
+def test_without_a_worker_that_connection_is_closed_and_the_server_goes_on(
+    mode: str, call: str, folder: Path
+) -> None:
+    inject = strace(f"{call}:error=EAGAIN:when=1..3")
+    with program(*serve_arguments(mode, folder), wrapper=inject) as server:
+        for _ in range(3):
+            with server.connect() as refused:
+                assert receive_all(refused) == b""
+        echo_within(server, PATIENCE)
+        os.kill(children_of(server.pid)[0], signal.SIGTERM)
+        code, log = server.ended()
+    assert code == 0
+    assert "can be started" in log
+    assert "Traceback" not in log
+
+
+@pytest.mark.parametrize("mode", ["threading-tcp", "threading-udp"])
+def test_a_thread_that_cannot_start_is_counted_and_close_does_not_raise(
+    mode: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(mode, folder) as server:
+        with monkeypatch.context() as patched:
+
+            def start(_thread: threading.Thread) -> None:
+                raise RuntimeError("can't start new thread")
+
+            patched.setattr(threading.Thread, "start", start)
+            with connect(server) as client:
+                client.sendall(b"nobody will answer")
+            wait_until(lambda: server.stats()["refused"] == {"no_worker": 1}, "refused")
+        echo_once(server)
+        stats = server.stats()
+    assert stats["accepted"] == stats["closed"] + stats["active"] + 1
+
+
+# --- many connections -------------------------------------------------------------------
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("mode", STREAM_NAMES)
+def test_thousands_of_connections_leave_nothing_behind(mode: str, folder: Path) -> None:
+    connections = 2000 if mode == "forking-unix-stream" else 10_000
+    cap = ["--max-children", "20"] if mode.startswith("forking") else []
+    with program(*serve_arguments(mode, folder), *cap) as server:
+        echo_within(server, 1)
+        wait_until(lambda: threads_of(server.pid) == 1, "the first is over")
+        wait_until(lambda: children_of(server.pid) == [], "the first is over")
+        descriptors = descriptors_of(server.pid)
+        most = 0
+        for number in range(connections):
+            with server.connect() as client:
+                if number % 10 == 0:
+                    client.sendall(b"x")
+            if number % 100 == 0:
+                most = max(most, len(children_of(server.pid)))
+        echo_within(server, PATIENCE)  # it waits behind what is in the backlog
+        wait_until(lambda: not children_of(server.pid), "no child and no zombie is left", 1)
+        wait_until(lambda: threads_of(server.pid) == 1, "no thread is left", 5)
+        wait_until(lambda: descriptors_of(server.pid) == descriptors, "descriptors are back", 5)
+        assert most <= 20
+        code, log = server.stop()
+    assert code == 0
+    assert log.startswith("drained ")
+    assert log.count("\n") == 1
+
+
+def test_the_thread_list_is_empty_after_the_connections(folder: Path) -> None:
+    with serving("threading-tcp", folder) as server:
+        for _ in range(300):
+            echo_once(server)
+        wait_until(lambda: not server._threads, "no thread is kept")
+        assert server.stats()["active"] == 0
+
+
+# --- forking ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["forking-tcp", "forking-unix-stream"])
+def test_41_silent_clients_do_not_keep_the_42nd_from_its_echo(mode: str, folder: Path) -> None:
+    with program(*serve_arguments(mode, folder)) as server, contextlib.ExitStack() as open_clients:
+        for _ in range(41):
+            open_clients.enter_context(server.connect())
+        echo_within(server, 1)
+
+
+@pytest.mark.parametrize("mode", ["forking-tcp", "threading-tcp"])
+def test_more_silent_clients_than_the_cap_never_block_the_loop(mode: str, folder: Path) -> None:
+    arguments = serve_arguments(mode, folder)
+    with (
+        program(*arguments, "--max-connections", "5") as server,
+        contextlib.ExitStack() as open_clients,
+    ):
+        for _ in range(5):
+            echo(open_clients.enter_context(server.connect()))
+        for _ in range(10):
+            open_clients.enter_context(server.connect())
+        assert len(children_of(server.pid)) <= 5
+        assert threads_of(server.pid) <= 6
+        began = time.monotonic()
+        assert server.stop()[0] == 0
+        assert time.monotonic() - began < 5
+
+
+def test_the_exit_status_of_the_programs_own_children_is_not_taken() -> None:
+    with echoservers.create_server("forking-tcp", ("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        own = [os.fork() for _ in range(1)]
+        if own[0] == 0:
+            os._exit(72)
+        for _ in range(5):
+            with connect(server) as client:
+                echo(client)
+                client.shutdown(socket.SHUT_RDWR)
+        wait_until(lambda: not server.active_children, "the server's children are reaped")
+        assert os.waitstatus_to_exitcode(os.waitpid(own[0], 0)[1]) == 72
+        server.shutdown()
+        thread.join(PATIENCE)
+
+
+@pytest.mark.parametrize("mode", ["forking-tcp", "forking-udp"])
+def test_the_port_is_free_again_after_the_parent_was_killed(mode: str, folder: Path) -> None:
+    with program(*serve_arguments(mode, folder)) as server:
+        kind = socket.SOCK_STREAM if mode == "forking-tcp" else socket.SOCK_DGRAM
+        client = socket.socket(socket.AF_INET, kind)
+        client.settimeout(PATIENCE)
+        client.connect(server.address)
+        echo(client)  # with TCP there is a child now, and it goes on
+        children = children_of(server.pid)
+        server.process.kill()
+        server.process.wait(PATIENCE)
+        port = str(server.address[1])
+        with program("--mode", mode, "--port", port) as successor:
+            assert successor.address == server.address
+        client.close()
+        wait_until(lambda: not any(map(state_of, children)), "the orphans end", 5)
+
+
+def test_a_child_that_is_killed_is_reaped_and_counted(folder: Path) -> None:
+    with ControlledServer("forking-tcp", ("127.0.0.1", 0), None, {}) as server:
+        with connect(server) as client:
+            echo(client)
+            os.kill(children_of(server.pid)[0], signal.SIGKILL)
+            assert receive_all(client) == b""
+        wait_until(lambda: server.stats()["active"] == 0, "it is reaped")
+        assert server.stats()["errors"] == 1
+        assert zombies_of(server.pid) == []
+        echo_once(server)
+
+
+def test_children_do_not_keep_the_listener(folder: Path) -> None:
+    with program(*serve_arguments("forking-tcp", folder)) as server, server.connect() as client:
+        echo(client)
+        child = children_of(server.pid)[0]
+        inodes = {os.readlink(f"/proc/{child}/fd/{n}") for n in os.listdir(f"/proc/{child}/fd")}
+        listening = [
+            line.split()
+            for line in Path(f"/proc/{child}/net/tcp").read_text().splitlines()
+            if line.split()[3] == "0A" and line.split()[1].endswith(f":{server.address[1]:04X}")
+        ]
+        assert listening, "the parent listens"
+        assert f"socket:[{listening[0][9]}]" not in inodes
+
+
+# --- peers ------------------------------------------------------------------------------
+
+
+class Whoami(EchoHandler):
+    def respond(self, message: bytes) -> bytes:
+        return repr(self.client_address).encode()[: len(message)]
+
+
+@pytest.mark.parametrize("mode", ["tcp", "threading-tcp", "forking-tcp"])
+def test_an_ipv4_client_of_a_dual_stack_socket_is_treated_as_ipv4(mode: str, folder: Path) -> None:
+    with serving(mode, folder, Whoami, host="::", max_connections_per_source=1) as server:
+        with socket.create_connection(("127.0.0.1", server.server_address[1]), PATIENCE) as client:
+            own = repr(client.getsockname()).encode()
+            client.sendall(own)
+            assert client.recv(100) == own
+        wait_until(lambda: server.stats()["active"] == 0, "it is over")
+
+
+@pytest.mark.parametrize("mode", ["udp", "threading-udp", "forking-udp"])
+def test_an_ipv4_datagram_to_a_dual_stack_socket_is_answered_and_logged_as_ipv4(
+    mode: str, folder: Path
+) -> None:
+    with program("--mode", mode, "--host", "::", "--port", "0", "--verbose") as server:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.settimeout(PATIENCE)
+            client.connect(("127.0.0.1", server.address[1]))
+            echo(client)
+            own = f"127.0.0.1:{client.getsockname()[1]}"
+        _, log = server.stop()
+    assert f"[from {own}] hello" in log
+    assert "::ffff:" not in log
+
+
+@pytest.mark.parametrize("mode", STREAM_NAMES)
+def test_hundreds_of_resets_are_neither_logged_nor_leaked(mode: str, folder: Path) -> None:
+    with program(*serve_arguments(mode, folder)) as server:
+        for _ in range(200):
+            client = server.connect()
+            client.sendall(b"x" * 1000)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
+        echo_within(server, 5)
+        wait_until(lambda: threads_of(server.pid) == 1, "no thread is left")
+        wait_until(lambda: children_of(server.pid) == [], "no child is left")
+        code, log = server.stop()
+    assert code == 0
+    assert log.startswith("drained ")
+    assert log.count("\n") == 1
