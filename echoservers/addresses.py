@@ -9,6 +9,7 @@ import socket
 from typing import Any, NamedTuple
 
 from .errors import EndpointError
+from .log import escape
 
 __all__ = ["Endpoint", "endpoint_url", "normalise", "parse_endpoint", "parse_port", "peer_name"]
 
@@ -51,7 +52,7 @@ def parse_endpoint(text: str) -> Endpoint:
             " unix:///PATH or unix-datagram:///PATH"
         )
     if transport.startswith("unix"):
-        if rest.startswith("@"):  # as `peer_name` writes the NUL of an abstract socket
+        if rest.startswith("@"):  # as `endpoint_url` writes the NUL of an abstract socket
             rest = "\0" + rest[1:]
         return Endpoint(transport, check_unix_path(rest))
     if rest.startswith("["):
@@ -121,24 +122,29 @@ def normalise(address: Any) -> Any:
 
 
 def peer_name(address: Any) -> str:
-    """*address* for people: ``127.0.0.1:4242``, ``[::1]:4242``, a path, or ``a local client``."""
+    """*address* for people: ``127.0.0.1:4242``, ``[::1]:4242``, a path, or ``a local client``.
+
+    One line, whatever the peer has called itself.
+    """
+    return escape(_as_typed(address)) or "a local client"
+
+
+def _as_typed(address: Any) -> str:
     address = normalise(address)
     if isinstance(address, tuple) and len(address) >= 2:
         host, port = address[:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     if isinstance(address, bytes):  # abstract socket
         address = os.fsdecode(address)
-    if not address:
-        return "a local client"
-    return str(address).replace("\0", "@")
+    return str(address or "").replace("\0", "@")
 
 
 def endpoint_url(kind: int, address: Any) -> str:
     """The endpoint of a socket that is bound to *address*."""
     stream = kind == socket.SOCK_STREAM
     if isinstance(address, tuple):
-        return f"{'tcp' if stream else 'udp'}://{peer_name(address)}"
-    return f"{'unix' if stream else 'unix-datagram'}://{peer_name(address)}"
+        return f"{'tcp' if stream else 'udp'}://{_as_typed(address)}"
+    return f"{'unix' if stream else 'unix-datagram'}://{_as_typed(address)}"
 
 
 def default_unix_path(transport: str) -> str:

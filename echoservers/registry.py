@@ -247,7 +247,7 @@ def _look_up(name: str) -> Mode | None:
 def _unknown(name: str) -> str:
     known = modes()
     names = [mode.name for mode in known]
-    near = get_close_matches(name, names + [a for m in known for a in m.aliases], n=3)
+    near = get_close_matches(name.lower(), names + [a for m in known for a in m.aliases], n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(names)}"
     return f"there is no mode {name!r}; {hint} (`echoservers modes` shows all)"
 
@@ -294,13 +294,14 @@ def parse_mode_spec(spec: str) -> tuple[Mode, dict[str, str]]:
     :raises OptionError: what follows the colon is not a list of options.
     """
     name, _, rest = spec.partition(":")
+    mode = find_mode(name)
     options: dict[str, str] = {}
     for part in filter(None, rest.split(",")):
         option, equals, value = part.partition("=")
         if not equals or not option:
             raise OptionError(f"{part!r} in {spec!r}: expected OPTION=VALUE")
         options[option.strip().replace("-", "_")] = value.strip()
-    return find_mode(name), options
+    return mode, options
 
 
 def find_handler(handler: str | type) -> type:

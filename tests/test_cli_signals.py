@@ -1,5 +1,6 @@
 """SIGINT and SIGTERM at the program: it drains and ends with 0; a second signal aborts."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -51,7 +52,7 @@ def send_without_reading(client: socket.socket, data: bytes) -> int:
     client.setblocking(False)
     sent = 0
     # A window probe of the kernel can let some more through after 200 ms.
-    while sent < len(data) and writable.poll(500):
+    while sent < len(data) and writable.poll(300):
         try:
             sent += client.send(data[sent : sent + 65536])
         except BlockingIOError:
@@ -68,12 +69,14 @@ def received_by_server(client: socket.socket, sent: int) -> int:
     return sent - unacknowledged
 
 
-def put_in_flight(client: socket.socket) -> int:
-    """Send 1 MiB, read nothing; how much of it the server's side has once that is settled."""
-    sent = send_without_reading(client, PATTERN)
-    taken, pause = -1, threading.Event()
-    while taken < (taken := received_by_server(client, sent)) < sent:
+def put_in_flight(client: socket.socket, data: bytes = PATTERN) -> int:
+    """Send *data*, read nothing; how much of it the server's side has once that is settled."""
+    sent = send_without_reading(client, data)
+    pause = threading.Event()
+    before, taken = -1, 0
+    while before != taken != sent:
         pause.wait(0.05)
+        before, taken = taken, received_by_server(client, sent)
     assert taken > 0
     return taken
 
@@ -110,8 +113,9 @@ def send_and_see_it_taken(server: Program, signum: int) -> None:
 # --- one signal -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("receive_buffer", [None, 32768])
-@pytest.mark.parametrize("signum", SIGNALS)
+@pytest.mark.parametrize(
+    ("signum", "receive_buffer"), [(signal.SIGINT, None), (signal.SIGTERM, 32768)]
+)
 @pytest.mark.parametrize("mode", STREAM_NAMES)
 def test_every_byte_received_is_echoed_before_the_end(
     mode: str, signum: signal.Signals, receive_buffer: int | None, folder: Path
@@ -122,6 +126,34 @@ def test_every_byte_received_is_echoed_before_the_end(
     ):
         taken = put_in_flight(client)
         send_and_see_it_taken(server, signum)
+        check_drained(server, client, taken)
+
+
+@pytest.mark.parametrize("mode", STREAM_NAMES)
+def test_what_was_received_is_echoed_while_more_is_arriving(mode: str, folder: Path) -> None:
+    # Closing a TCP socket that has unread input resets the connection, replies included.
+    with program(*serve_arguments(mode, folder)) as server, connect_to(server.url) as client:
+        client.setblocking(False)
+        sent = client.send(PATTERN)
+        client.settimeout(PATIENCE)
+        wait_until(lambda: received_by_server(client, sent) > 0, "the server receives")
+        taken = received_by_server(client, sent)
+        server.process.terminate()
+        check_drained(server, client, taken)
+
+
+@pytest.mark.parametrize("mode", STREAM_NAMES)
+def test_a_client_that_sends_on_during_the_drain_loses_no_reply(mode: str, folder: Path) -> None:
+    with (
+        program(*serve_arguments(mode, folder)) as server,
+        connect_with_buffer(server.url, 8192) as client,
+    ):
+        taken = put_in_flight(client, PATTERN[: 1 << 17])
+        send_and_see_it_taken(server, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.process.wait(0.3)  # what it leaves to the kernel must be safe there
+        with contextlib.suppress(OSError):
+            client.sendall(PATTERN[1 << 17 : (1 << 17) + 100])
         check_drained(server, client, taken)
 
 
@@ -145,15 +177,6 @@ def check_drained(server: Program, client: socket.socket, taken: int) -> None:
     assert echoed == PATTERN[: len(echoed)]
     assert code == 0
     assert log == "drained 1 connection, aborted 0\n"
-
-
-@pytest.mark.parametrize("signum", SIGNALS)
-@pytest.mark.parametrize("mode", NAMES)
-def test_an_idle_server_ends_at_once(mode: str, signum: signal.Signals, folder: Path) -> None:
-    with program(*serve_arguments(mode, folder)) as server:
-        began = time.monotonic()
-        assert server.stop(signum) == (0, "drained 0 connections, aborted 0\n")
-        assert time.monotonic() - began < 2
 
 
 @pytest.mark.parametrize("mode", STREAM_NAMES)
@@ -203,7 +226,7 @@ def test_a_second_signal_aborts_at_once(mode: str, folder: Path) -> None:
 @pytest.mark.parametrize("mode", NAMES)
 def test_signals_in_quick_succession_end_it_with_0(mode: str, folder: Path) -> None:
     pause = threading.Event()
-    for distance in (0, 0.0005, 0.001, 0.002, 0.005, 0.01):
+    for distance in (0, 0.002, 0.008):
         with program(*serve_arguments(mode, folder)) as server:
             server.process.terminate()
             pause.wait(distance)  # the moment of the second is what is varied
@@ -213,11 +236,15 @@ def test_signals_in_quick_succession_end_it_with_0(mode: str, folder: Path) -> N
 # --- at the start -----------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("signum", SIGNALS)
 @pytest.mark.parametrize("mode", NAMES)
-def test_a_signal_right_behind_the_line_is_a_drain(mode: str, folder: Path) -> None:
-    for signum in SIGNALS:
-        with program(*serve_arguments(mode, folder)) as server:
-            assert server.stop(signum) == (0, "drained 0 connections, aborted 0\n")
+def test_a_signal_right_behind_the_line_is_a_drain(
+    mode: str, signum: signal.Signals, folder: Path
+) -> None:
+    with program(*serve_arguments(mode, folder)) as server:
+        began = time.monotonic()
+        assert server.stop(signum) == (0, "drained 0 connections, aborted 0\n")
+        assert time.monotonic() - began < 2
 
 
 def test_sigterm_at_any_moment_of_the_start_leaves_no_traceback_and_no_hang(folder: Path) -> None:
@@ -246,18 +273,9 @@ def signalled_while_starting(mode: str, tries: int, folder: Path) -> list[list[o
     return outcomes
 
 
-def check_outcomes(outcomes: list[list[object]]) -> None:
-    for delay, code, log in outcomes:
-        ended_well = code == 0 and log == "drained 0 connections, aborted 0\n"
-        assert ended_well or (code == -signal.SIGTERM and log == ""), (delay, code, log)
-
-
 @pytest.mark.parametrize("mode", NAMES)
 def test_sigterm_while_the_server_is_made(mode: str, folder: Path) -> None:
-    check_outcomes(signalled_while_starting(mode, 20, folder))
-
-
-@pytest.mark.stress
-@pytest.mark.parametrize("mode", NAMES)
-def test_sigterm_while_the_server_is_made_200_times(mode: str, folder: Path) -> None:
-    check_outcomes(signalled_while_starting(mode, 200, folder))
+    # 240 tries over all modes; a try costs no more than a fork.
+    for delay, code, log in signalled_while_starting(mode, 20, folder):
+        ended_well = code == 0 and log == "drained 0 connections, aborted 0\n"
+        assert ended_well or (code == -signal.SIGTERM and log == ""), (delay, code, log)

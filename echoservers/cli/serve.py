@@ -6,11 +6,10 @@ import signal
 import socket
 import sys
 import time
-from socketserver import BaseRequestHandler
 from typing import Any
 
 from ..addresses import DEFAULT_HOST, DEFAULT_PORT, default_unix_path, parse_port
-from ..errors import EchoServersError, EndpointError, HandlerNotSupported, OptionError
+from ..errors import EndpointError, HandlerNotSupported, OptionError
 from ..framing import FRAMINGS
 from ..handlers import HANDLERS, EchoHandler
 from ..log import escape, logger
@@ -46,10 +45,10 @@ def run(arguments: list[str]) -> int:
 
 
 def _serve(server: ServingMixIn, signals: "StopSignals") -> int:
-    signals.server = server
-    _say(f"{server.mode} listening on {escape(server.endpoint())}")
+    signals.watch_over(server)
     if not signals.received:
-        server.serve_forever()
+        _say(f"{server.mode} listening on {escape(server.endpoint())}")
+    server.serve_forever()  # told to stop already, it still serves who has connected before
     drained, aborted = server.drain(signals.time_left())
     logger.info(
         "drained %d connection%s, aborted %d",
@@ -74,7 +73,7 @@ class StopSignals:
     """SIGINT and SIGTERM: the first drains, the second aborts, and so does the drain limit."""
 
     def __init__(self) -> None:
-        self.server: ServingMixIn | None = None
+        self._server: ServingMixIn | None = None
         self.received = 0
         self._deadline: float | None = None
         self._before: dict[int, Any] = {}
@@ -90,7 +89,7 @@ class StopSignals:
 
     def __exit__(self, *_: object) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        self.server = None
+        self._server = None
         for signum, handler in self._before.items():
             # Once told to stop the program ends with 0: another signal must not kill it on
             # its way out, where the interpreter puts the default back for all but SIG_IGN.
@@ -100,22 +99,31 @@ class StopSignals:
         """Seconds until the drain is over; None when none has begun."""
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
+    def watch_over(self, server: ServingMixIn) -> None:
+        """Stop *server* from now on; at once, if a signal came while it was made."""
+        self._server = server
+        if self.received:
+            self._stop_server()
+
     def _stop(self, signum: int, frame: object) -> None:
         self.received += 1
-        if self.server is None:
-            return  # it is being made; `_serve` looks before it serves
-        if self.received == 1:
+        self._stop_server()
+
+    def _stop_server(self) -> None:
+        if self._server is None:
+            return  # it is being made
+        if self._deadline is None:
             # The loop of an iterative server may be inside a handler: only a signal gets it out.
-            limit = self.server.drain_timeout
+            limit = self._server.drain_timeout
             self._deadline = time.monotonic() + limit
             signal.setitimer(signal.ITIMER_REAL, max(limit, 0.001))
-            self.server.start_drain()
-        else:
-            self.server.abort()
+            self._server.start_drain()
+        if self.received > 1:
+            self._server.abort()
 
     def _time_is_over(self, signum: int, frame: object) -> None:
-        if self.server is not None:
-            self.server.abort()
+        if self._server is not None:
+            self._server.abort()
 
 
 def _chosen_mode(arguments: list[str]) -> str:
@@ -158,19 +166,12 @@ def _handler(name: str, framing: str | None) -> type:
     if ":" in name and "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, "")  # as `python -m` does; the installed command does not
     try:
-        handler: object = find_handler(name)
-    except EchoServersError:
-        raise
-    except (Exception, SystemExit) as error:  # whatever the module does when it is imported
-        what = f"{type(error).__name__}: {error}"
-        if not isinstance(error, SyntaxError):  # which says itself where it is
-            what += f" ({place_of(error)})"
-        raise HandlerNotSupported(f"the handler {name} cannot be loaded: {what}") from error
-    if not isinstance(handler, type) or not issubclass(handler, BaseRequestHandler):
-        raise HandlerNotSupported(
-            f"{name} is no handler; expected a subclass of echoservers.EchoHandler"
-            " or of socketserver.BaseRequestHandler"
-        )
+        handler = find_handler(name)
+    except HandlerNotSupported as error:
+        cause = error.__cause__
+        if cause is None or isinstance(cause, (SyntaxError, ImportError, AttributeError)):
+            raise  # the message says where, or there is no such place
+        raise HandlerNotSupported(f"{error} ({place_of(cause)})") from cause
     if framing is None:
         return handler
     if not issubclass(handler, EchoHandler):

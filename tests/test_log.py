@@ -1,0 +1,149 @@
+"""What may stand in a line of the log, and how many lines there may be."""
+
+import logging
+import subprocess
+import sys
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from echoservers.log import MAX_PAYLOAD_SHOWN, Throttle, escape
+from support import ROOT
+
+LINE_BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
+"""What str.splitlines, and so most viewers, take for the end of a line."""
+
+
+@pytest.mark.parametrize(
+    ("data", "shown"),
+    [
+        (b"", ""),
+        (b"hello, world", "hello, world"),
+        (b"a\nb\r\nc", r"a\nb\r\nc"),
+        (b"\t\0\x07\x08\x7f", r"\t\x00\x07\x08\x7f"),
+        (b"\x1b[31mred\x1b[0m\x1b]0;title\x07", r"\x1b[31mred\x1b[0m\x1b]0;title\x07"),
+        ("\x9b31m\x85\x90".encode(), r"\x9b31m\x85\x90"),  # C1: ESC [ and others in one
+        (b"\x9b31m\x85\x90", r"\x9b31m\x85\x90"),
+        ("\u2028\u2029".encode(), r"\u2028\u2029"),
+        (
+            "\u202egpj.exe\u200b\ufeff".encode(),
+            r"\u202egpj.exe\u200b\ufeff",
+        ),  # turned round, unseen
+        ("\U000e0041".encode(), r"\U000e0041"),
+        ("grüße 你好 🙂".encode(), "grüße 你好 🙂"),
+        (b"\xc3\x28 \xff\xfe", r"\xc3( \xff\xfe"),
+        (b"\xed\xb2\x80", r"\xed\xb2\x80"),  # a surrogate, which UTF-8 has not
+        ("plain text", "plain text"),
+        ("a\nb\x1b\u2028", r"a\nb\x1b\u2028"),
+        ("\udcff", r"\udcff"),
+    ],
+)
+def test_what_could_forge_a_line_or_move_a_terminal_is_spelled_out(
+    data: bytes | str, shown: str
+) -> None:
+    assert escape(data) == shown
+
+
+@given(st.binary(max_size=2000) | st.text(max_size=2000) | st.text(LINE_BREAKS + "\x1b\x9b"))
+def test_whatever_comes_is_shown_as_one_line_that_can_be_written(data: bytes | str) -> None:
+    shown = escape(data)
+    assert shown.isprintable()
+    assert len(shown.splitlines()) <= 1
+    shown.encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    "unit", [b"x", b"\0", b"\xff", b"\n", "é".encode(), "\u2028".encode(), "\U000e0041".encode()]
+)
+@pytest.mark.parametrize("size", [MAX_PAYLOAD_SHOWN + 1, 65_536, 16 * 1024 * 1024])
+def test_a_long_message_stays_under_a_pipes_line_and_says_what_is_left_out(
+    unit: bytes, size: int
+) -> None:
+    data = (unit * (size // len(unit) + 1))[:size]
+    shown = escape(data)
+    assert shown.endswith(f"... ({size - MAX_PAYLOAD_SHOWN} more)")
+    assert len(shown.encode()) < 4096
+
+
+@pytest.mark.parametrize("data", [b"x" * MAX_PAYLOAD_SHOWN, "x" * MAX_PAYLOAD_SHOWN])
+def test_what_just_fits_is_shown_whole(data: bytes | str) -> None:
+    assert escape(data) == "x" * MAX_PAYLOAD_SHOWN
+
+
+def test_a_caller_may_ask_for_another_length_or_for_all() -> None:
+    assert escape(b"0123456789", 4) == "0123... (6 more)"
+    assert escape("\n" * 5000, None) == r"\n" * 5000
+
+
+# --- how many lines ---------------------------------------------------------------------
+
+
+class Clock:
+    """The monotonic clock, moved by hand."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+
+
+def test_one_event_a_second_passes_and_the_others_are_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock(monkeypatch)
+    throttle = Throttle()
+    assert throttle.allow() == 0
+    assert [throttle.allow() for _ in range(5)] == [None] * 5
+    clock.now += 0.999
+    assert throttle.allow() is None
+    clock.now += 0.001
+    assert throttle.allow() == 6
+    clock.now += 3600
+    assert throttle.allow() == 0
+
+
+def test_the_first_event_passes_right_after_the_machine_has_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Clock(monkeypatch).now = 0.0
+    assert Throttle().allow() == 0
+
+
+def test_a_clock_set_back_or_forth_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    throttle = Throttle()
+    throttle.allow()
+    monkeypatch.setattr(time, "time", lambda: 4e9)
+    assert throttle.allow() is None
+
+
+def test_warnings_are_held_back_and_the_next_one_says_how_many(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock(monkeypatch)
+    throttle = Throttle()
+    for _ in range(100):
+        throttle.warning("cannot accept: %s", "100% full")
+    clock.now += 1
+    throttle.warning("cannot accept: %s", "100% full")
+    assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
+        (logging.WARNING, "cannot accept: 100% full"),
+        (logging.WARNING, "cannot accept: 100% full (99 more like it)"),
+    ]
+
+
+def test_two_kinds_of_event_do_not_hold_each_other_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    Clock(monkeypatch)
+    assert (Throttle().allow(), Throttle().allow()) == (0, 0)
+
+
+def test_the_package_configures_no_logging() -> None:
+    code = (
+        "import logging, echoservers.registry as registry\n"
+        "with registry.start_server('tcp', ('127.0.0.1', 0)): pass\n"
+        "ours = logging.getLogger('echoservers')\n"
+        "assert registry.logger is ours and ours.propagate\n"
+        "assert (ours.handlers, ours.level) == ([], logging.NOTSET)\n"
+        "assert logging.getLogger().handlers == []\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=20, check=True)

@@ -1,0 +1,389 @@
+"""Names to classes: every mode, alias and spec; what is registered; what is refused."""
+
+import os
+import re
+import socket
+import socketserver
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import echoservers
+from echoservers import (
+    EchoHandler,
+    HandlerNotSupported,
+    ModeNotAvailable,
+    OptionError,
+    ServingMixIn,
+    UnknownMode,
+    registry,
+)
+from echoservers.handlers import HANDLERS
+from echoservers.registry import find_handler, find_mode, parse_mode_spec
+from support import (
+    NAMES,
+    echo_once,
+    free_address,
+    program,
+    receive_all,
+    serve_arguments,
+    serving,
+)
+
+PACKAGE = Path(echoservers.__file__).parent
+
+TRANSPORTS = ("tcp", "udp", "unix-stream", "unix-datagram")
+ALIASES = {
+    "unp0": "tcp",
+    "echoserveri": "tcp",
+    "unp6": "threading-tcp",
+    "echoservert": "threading-tcp",
+    "unp1": "forking-tcp",
+    "echoserverp": "forking-tcp",
+    **{f"iterative-{transport}": transport for transport in TRANSPORTS},
+}
+
+
+@pytest.fixture
+def fresh_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers is forgotten behind it."""
+    monkeypatch.setattr(registry, "_registered", {})
+    monkeypatch.setattr(registry, "_classes", {})
+
+
+# --- the modes that there are -----------------------------------------------------------
+
+
+def test_every_model_runs_over_every_transport() -> None:
+    built_in = [f"{model}{t}" for model in ("", "threading-", "forking-") for t in TRANSPORTS]
+    found = {mode.name: mode for mode in echoservers.modes()}
+    assert list(found)[: len(built_in)] == built_in
+    for name in built_in:
+        mode = found[name]
+        assert name.endswith(mode.transport)
+        assert name == mode.transport or name == f"{mode.model}-{mode.transport}"
+        assert (mode.available, mode.reason) == (True, None)
+        assert mode.serves
+        assert mode.good_for
+
+
+@pytest.mark.parametrize(("alias", "name"), ALIASES.items())
+def test_an_alias_stands_for_its_mode(alias: str, name: str) -> None:
+    assert find_mode(alias).name == name
+    assert alias in find_mode(name).aliases
+    assert echoservers.server_class(alias) is echoservers.server_class(name)
+
+
+def test_no_name_stands_for_two_modes() -> None:
+    names = [n for mode in echoservers.modes() for n in (mode.name, *mode.aliases)]
+    assert sorted(names) == sorted(set(names))
+    assert {n for mode in echoservers.modes()[:12] for n in mode.aliases} == set(ALIASES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_mode_is_one_class_by_the_composed_name(name: str) -> None:
+    cls = echoservers.server_class(name)
+    mode = find_mode(name)
+    assert cls is echoservers.server_class(name)
+    words = [mode.model.replace("iterative", ""), *mode.transport.split("-")]
+    composed = "".join(w.upper() if w in ("tcp", "udp") else w.title() for w in words) + "Server"
+    assert cls.__name__ == composed
+    assert cls is getattr(echoservers, composed)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_server_knows_its_mode_and_handler(name: str, folder: Path) -> None:
+    with echoservers.create_server(name, free_address(name, folder)) as server:
+        assert type(server) is echoservers.server_class(name)
+        assert server.mode == name
+        assert server.RequestHandlerClass is EchoHandler
+
+
+def test_a_server_asked_for_by_an_alias_has_the_name_of_its_mode() -> None:
+    with echoservers.create_server("unp6", ("127.0.0.1", 0)) as server:
+        assert server.mode == "threading-tcp"
+
+
+# --- names that there are not -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("treading-tcp", "threading-tcp"),
+        ("threading", "threading-tcp"),
+        ("forking_udp", "forking-udp"),
+        ("iterative", "iterative-tcp"),
+        ("unp", "unp0"),
+        ("echoserver", "echoservert"),
+        ("TCP", "tcp"),
+        ("Unix-Stream", "unix-stream"),
+    ],
+)
+def test_a_near_name_is_hinted_at(written: str, meant: str) -> None:
+    with pytest.raises(UnknownMode) as caught:
+        echoservers.server_class(written)
+    message = str(caught.value)
+    assert f"no mode {written!r}" in message
+    assert re.search(rf"did you mean .*\b{meant}\b.*\?", message)
+
+
+@pytest.mark.parametrize("written", ["", "zzzzzzzz", "\n\x1b", "x" * 10_000, "os:system"])
+def test_a_name_like_no_other_brings_the_list(written: str) -> None:
+    with pytest.raises(UnknownMode, match=r"known are .*threading-unix-stream") as caught:
+        echoservers.create_server(written)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("fresh_registry")
+def test_a_mode_that_this_system_cannot_run_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "fork")
+    for mode in echoservers.modes():
+        assert mode.available == (mode.model != "forking"), mode
+        assert (mode.reason is None) == mode.available
+    with pytest.raises(ModeNotAvailable, match=r"forking-tcp is not available.*no os\.fork"):
+        echoservers.create_server("forking-tcp", ("127.0.0.1", 0))
+    monkeypatch.delattr(socket, "AF_UNIX")
+    assert {mode.name for mode in echoservers.modes() if mode.available} == {
+        *("tcp", "udp", "threading-tcp", "threading-udp")
+    }
+
+
+# --- mode specs -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("spec", "name", "options"),
+    [
+        ("tcp", "tcp", {}),
+        ("tcp:", "tcp", {}),
+        ("unp6:idle_timeout=5", "threading-tcp", {"idle_timeout": "5"}),
+        (
+            "threading-tcp:idle-timeout=5,overflow=refuse",
+            "threading-tcp",
+            {"idle_timeout": "5", "overflow": "refuse"},
+        ),
+        ("udp: max_message_size = 10 ,", "udp", {"max_message_size": "10"}),
+        ("tcp:idle_timeout=none", "tcp", {"idle_timeout": "none"}),
+        ("tcp:a=b=c:d", "tcp", {"a": "b=c:d"}),
+    ],
+)
+def test_a_spec_is_a_mode_and_options(spec: str, name: str, options: dict[str, str]) -> None:
+    mode, found = parse_mode_spec(spec)
+    assert (mode.name, found) == (name, options)
+
+
+@pytest.mark.parametrize("spec", ["tcp:idle_timeout", "tcp:=5", "tcp:idle_timeout=5,x", "tcp:5"])
+def test_what_is_no_list_of_options_is_refused(spec: str) -> None:
+    with pytest.raises(OptionError, match="expected OPTION=VALUE"):
+        echoservers.create_server(spec, ("127.0.0.1", 0))
+
+
+@pytest.mark.parametrize("spec", ["tcp:idle_timeout=soon", "tcp:max_children=5", "tcp:a=b"])
+def test_options_of_a_spec_are_checked(spec: str) -> None:
+    with pytest.raises(OptionError):
+        echoservers.create_server(spec, ("127.0.0.1", 0))
+
+
+def test_a_keyword_goes_before_the_spec() -> None:
+    spec = "threading-tcp:idle_timeout=5,max_connections=7"
+    with echoservers.create_server(spec, ("127.0.0.1", 0), idle_timeout=None) as server:
+        assert (server.idle_timeout, server.max_connections) == (None, 7)
+
+
+# --- handlers by name -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", HANDLERS)
+def test_a_ready_made_handler_has_a_name(name: str) -> None:
+    assert find_handler(name) is HANDLERS[name]
+    with echoservers.create_server("tcp", ("127.0.0.1", 0), name) as server:
+        assert server.RequestHandlerClass is HANDLERS[name]
+
+
+def test_a_handler_is_taken_from_a_module_or_as_it_is() -> None:
+    assert find_handler("echoservers.handlers:UpperHandler") is echoservers.UpperHandler
+    assert find_handler(EchoHandler) is EchoHandler
+    assert find_handler(socketserver.StreamRequestHandler) is socketserver.StreamRequestHandler
+
+
+@pytest.mark.parametrize(
+    ("handler", "what"),
+    [
+        ("shout", "no handler 'shout'; known are echo, timestamp, upper, discard, or MODULE:CLASS"),
+        ("", "no handler ''"),
+        ("no_such_module:X", "no_such_module:X cannot be loaded: ModuleNotFoundError"),
+        ("echoservers.handlers:X", "cannot be loaded: AttributeError: .*'X'"),
+        (":X", "cannot be loaded"),
+        ("echoservers.handlers:", "cannot be loaded"),
+        (".handlers:X", "cannot be loaded"),
+        ("json:dumps", "is no handler; expected a subclass of echoservers.EchoHandler"),
+        ("json:JSONDecoder", "is no handler"),
+        (EchoHandler.respond, "is no handler"),
+        (None.__class__, "is no handler"),
+        (7, "is no handler"),
+    ],
+)
+def test_what_is_no_handler_is_refused(handler: Any, what: str) -> None:
+    with pytest.raises(HandlerNotSupported, match=what):
+        echoservers.create_server("tcp", ("127.0.0.1", 0), handler)
+
+
+@pytest.mark.parametrize(
+    ("source", "what"),
+    [
+        ("class H(", r"SyntaxError: .*broken_handler\.py"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("raise KeyError('x')", "KeyError: 'x'"),
+        ("import sys; sys.exit(3)", "SystemExit: 3"),
+        ("import no_such_module", "ModuleNotFoundError: .*no_such_module"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_told_with_its_error(
+    source: str, what: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "broken_handler.py").write_text(source)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    with pytest.raises(HandlerNotSupported, match=f"broken_handler:H cannot be loaded: {what}"):
+        find_handler("broken_handler:H")
+
+
+# --- naming imports nothing -------------------------------------------------------------
+
+MODULE_OF_MODEL = {"iterative": set(), "threading": {"threads"}, "forking": {"forks"}}
+HEAVY = {"asyncio", "ssl", "multiprocessing", "concurrent.futures", "matplotlib", "readline"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_naming_a_mode_imports_its_own_model_and_nothing_heavy(name: str) -> None:
+    code = (
+        f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r})\n"
+        "from echoservers import server_class, registry\n"
+        f"registry.find_mode({name!r})\n"
+        "assert not any(m.startswith('echoservers.models') for m in sys.modules)\n"
+        f"server_class({name!r})\n"
+        "print(*sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code], timeout=20, check=True, capture_output=True
+    )
+    loaded = set(done.stdout.decode().split())
+    models = {module for module in loaded if module.startswith("echoservers.models.")}
+    assert models == {f"echoservers.models.{m}" for m in MODULE_OF_MODEL[find_mode(name).model]}
+    # importlib.metadata, too: a name that is built in is found without it.
+    assert not loaded & (HEAVY | {"importlib.metadata", "argparse", "inspect"})
+
+
+def test_a_program_that_serves_a_mode_loads_no_other_and_nothing_heavy(folder: Path) -> None:
+    (folder / "spy.py").write_text(
+        "import sys, echoservers\n"
+        "class Spy(echoservers.EchoHandler):\n"
+        "    def greet(self):\n"
+        "        self.close_after_reply()\n"
+        "        return ' '.join(sys.modules).encode()\n"
+    )
+    arguments = [*serve_arguments("threading-tcp", folder), "--handler", "spy:Spy"]
+    environment = {"PYTHONPATH": f"{PACKAGE.parent}{os.pathsep}{folder}"}
+    with program(*arguments, env=environment) as served, served.connect() as client:
+        loaded = set(receive_all(client).decode().split())
+    assert "echoservers.models.threads" in loaded
+    assert not loaded & (HEAVY | {"echoservers.models.forks", "echoservers.client"})
+
+
+# --- servers by name --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["tcp", "udp"])
+def test_without_an_address_it_is_loopback_and_the_default_port(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "DEFAULT_PORT", 0)  # here: any that is free
+    with echoservers.create_server(name) as server:
+        assert server.server_address[0] == "127.0.0.1"
+
+
+@pytest.mark.parametrize("name", ["unix-stream", "unix-datagram"])
+def test_without_an_address_it_is_a_path_in_the_users_own_folder(
+    name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+    with echoservers.create_server(name) as server:
+        assert server.server_address == str(folder / f"echoservers-{name}.sock")
+        assert [path.name for path in folder.iterdir()] == [f"echoservers-{name}.sock"]
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_started_server_serves_until_its_block_ends(name: str, folder: Path) -> None:
+    with serving(name, folder) as server:
+        echo_once(server)
+        address, family, kind = server.server_address, server.address_family, server.socket_type
+    if kind == socket.SOCK_STREAM or family == socket.AF_UNIX:
+        with socket.socket(family, kind) as client, pytest.raises(OSError, match=r"refused|such"):
+            client.connect(address)
+    else:
+        with socket.socket(family, kind) as again:
+            again.bind(address)
+
+
+def test_an_error_in_the_block_comes_out_and_ends_the_server() -> None:
+    with (
+        pytest.raises(ZeroDivisionError),
+        echoservers.start_server("tcp", ("127.0.0.1", 0)) as server,
+    ):
+        raise ZeroDivisionError
+    assert server.fileno() == -1
+
+
+def test_a_block_that_ends_before_the_thread_has_begun_is_no_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    closed = threading.Event()
+    serve_forever, server_close = ServingMixIn.serve_forever, ServingMixIn.server_close
+
+    def late(self: ServingMixIn, poll_interval: float = 0.5) -> None:
+        closed.wait(20)
+        serve_forever(self, poll_interval)
+
+    def close(self: ServingMixIn) -> None:
+        server_close(self)
+        closed.set()
+
+    monkeypatch.setattr(ServingMixIn, "serve_forever", late)
+    monkeypatch.setattr(ServingMixIn, "server_close", close)
+    failures: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", failures.append)
+    with echoservers.start_server("tcp", ("127.0.0.1", 0)):
+        pass
+    assert failures == []
+
+
+def test_a_thread_that_cannot_be_started_leaves_nothing_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def start(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with (
+        pytest.raises(RuntimeError, match="can't start"),
+        echoservers.start_server("tcp", ("127.0.0.1", 0)),
+    ):
+        raise AssertionError("the block must not run")
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "unix" in name])
+def test_a_handler_that_is_refused_leaves_no_file_behind(name: str, folder: Path) -> None:
+    with pytest.raises(HandlerNotSupported):
+        echoservers.create_server(name, free_address(name, folder), Asynchronous)
+    assert list(folder.iterdir()) == []
+
+
+class Asynchronous(EchoHandler):
+    async def respond(self, message: bytes) -> bytes:  # type: ignore[override]
+        return message
