@@ -1,7 +1,7 @@
 """Who is being served, and what has been counted: the bookkeeping of one server.
 
 Knows no socket and makes no decision.  Workers end their request from any thread;
-`snapshot` and ``len()`` take no lock, so a signal handler may use them.
+`snapshot`, `find` and ``len()`` take no lock, so a signal handler may use them.
 """
 
 import threading
@@ -16,7 +16,7 @@ __all__ = ["ActiveRequest", "Activity"]
 class ActiveRequest:
     """One request from the moment it is admitted until it is over."""
 
-    __slots__ = ("aborted", "cells", "client_address", "detached", "request", "source")
+    __slots__ = ("aborted", "cells", "client_address", "request", "source")
 
     def __init__(self, request: Any, client_address: Any, source: str | None) -> None:
         self.request = request
@@ -25,8 +25,6 @@ class ActiveRequest:
         """The host it came from, where a limit by source applies."""
         self.cells: Cells | None = None
         """Where its worker counts; None: in the cells of the loop."""
-        self.detached = False
-        """Served by another process: closing our copy of the socket does not end it."""
         self.aborted = False
 
 
@@ -35,7 +33,10 @@ class Activity:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # stats() may come from a signal handler
-        self._active: dict[int, ActiveRequest] = {}
+        self.in_progress: dict[int, ActiveRequest] = {}
+        """By the id of the request, which lives as long as its record does."""
+        self.at_once = 0
+        """Requests without a record: the loop serves each before it takes the next."""
         self._sources: Counter[str] = Counter()
         self._refused: Counter[str] = Counter()
         self._totals: Cells = new_cells()
@@ -47,14 +48,14 @@ class Activity:
     @property
     def closed(self) -> int:
         """How many requests were served and have ended."""
-        return self._closed
+        return self._closed + self.at_once
 
     def __len__(self) -> int:
-        return len(self._active)
+        return len(self.in_progress)
 
     def snapshot(self) -> list[ActiveRequest]:
         """The requests in progress at this moment."""
-        return list(self._active.values())
+        return list(self.in_progress.values())
 
     def begin(self, request: Any, client_address: Any, source: str | None) -> ActiveRequest:
         """A request has been accepted and will be served."""
@@ -63,17 +64,16 @@ class Activity:
             self._accepted += 1
             if source is not None:
                 self._sources[source] += 1
-            # The record holds the request, so no other object gets its id meanwhile.
-            self._active[id(request)] = record
+            self.in_progress[id(request)] = record
         return record
 
     def find(self, request: Any) -> ActiveRequest | None:
         """The record of *request*, if it is in progress."""
-        return self._active.get(id(request))
+        return self.in_progress.get(id(request))
 
     def cells_of(self, request: Any) -> Cells:
         """Where the worker that serves *request* counts."""
-        record = self._active.get(id(request))
+        record = self.in_progress.get(id(request))
         return self.loop_cells if record is None or record.cells is None else record.cells
 
     def from_source(self, source: str) -> int:
@@ -83,7 +83,7 @@ class Activity:
     def end(self, record: ActiveRequest) -> bool:
         """The request is over; False if it was already."""
         with self._lock:
-            if self._active.pop(id(record.request), None) is None:
+            if self.in_progress.pop(id(record.request), None) is None:
                 return False
             self._closed += 1
             if record.source is not None:
@@ -100,10 +100,14 @@ class Activity:
             self._accepted += 1
             self._refused[reason] += 1
 
-    def give_up(self, record: ActiveRequest, reason: str) -> None:
-        """*record* was admitted, but nobody could serve it."""
-        if self.end(record):
-            with self._lock:
+    def give_up(self, record: ActiveRequest | None, reason: str) -> None:
+        """A request was admitted, but nobody serves it; None: one without a record."""
+        with self._lock:
+            if record is None:
+                self.at_once -= 1
+                self._accepted += 1
+                self._refused[reason] += 1
+            elif self.end(record):
                 self._closed -= 1
                 self._refused[reason] += 1
 
@@ -118,17 +122,17 @@ class Activity:
     def restart_in_child(self, record: ActiveRequest) -> None:
         """In a forked child: only *record* is ours, and no other thread holds the lock."""
         self._lock = threading.RLock()
-        self._active = {id(record.request): record}
+        self.in_progress = {id(record.request): record}
 
     def stats(self) -> Stats:
         """All counters at this moment, those of running workers included."""
         with self._lock:
-            running = [r.cells for r in self._active.values() if r.cells is not None]
+            running = [r.cells for r in self.in_progress.values() if r.cells is not None]
             cells = add_up((self._totals, self.loop_cells, *running))
             return Stats(
-                accepted=self._accepted,
-                active=len(self._active),
-                closed=self._closed,
+                accepted=self._accepted + self.at_once,
+                active=len(self.in_progress),
+                closed=self.closed,
                 refused=dict(self._refused),
                 messages=cells[0],
                 bytes_in=cells[1],

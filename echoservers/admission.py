@@ -74,6 +74,9 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
     def _prepare_admission(self) -> None:
         self.activity = Activity()
         self.loop = Loop()
+        in_loop = type(self).process_request is socketserver.BaseServer.process_request
+        self._serves_at_once = in_loop and not self.is_stream
+        self._batch = 1
         self._stop_requested = False
         self._draining = False
         self._paused = False
@@ -109,13 +112,19 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
             self._listening_descriptor = -1
 
     def _accept_batch(self) -> None:
-        for _ in range(ACCEPT_BATCH):
+        """Take what is there; how much is tried grows while there is more, and starts again at
+        one: under light load a second accept would only find out that there is nothing.
+        """
+        for _ in range(self._batch):
             if not self._accept_one() or self._stop_requested:
+                self._batch = 1
                 return
+        self._batch = min(2 * self._batch, ACCEPT_BATCH)
 
     def _accept_one(self) -> bool:
         """Take one request; False when there is none or none can be taken now."""
-        if self.overflow == "queue" and len(self.activity) >= self.capacity():
+        in_progress = self.activity.in_progress
+        if in_progress and self.overflow == "queue" and len(in_progress) >= self.capacity():
             self._pause(0.0)
             return False
         try:
@@ -188,16 +197,18 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
         :param contain: SystemExit and the like end this connection only; otherwise they
             are the caller's, as under `socketserver`.
         """
-        source = self._source(client_address)
-        refusal = self._refusal(source)
-        if refusal:
-            self.activity.refuse(refusal)
-            self._trouble.warning("refusing %s: %s is reached", peer_name(client_address), refusal)
-            self.shutdown_request(request)
-            return
-        record = self.activity.begin(request, client_address, source)
-        if self._draining:
-            self.half_close(record)
+        record = None
+        if self._serves_at_once:
+            self.activity.at_once += 1
+        else:
+            source = self._source(client_address)
+            refusal = self._refusal(source)
+            if refusal:
+                self._refuse(request, client_address, refusal)
+                return
+            record = self.activity.begin(request, client_address, source)
+            if self._draining:
+                self.half_close(record)
         try:
             if self.verify_request(request, client_address):
                 self.process_request(request, client_address)
@@ -221,20 +232,27 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
         return str(normalise(client_address)[0])
 
     def _refusal(self, source: str | None) -> str | None:
-        if len(self.activity) >= self.capacity():
+        in_progress = self.activity.in_progress
+        if in_progress and len(in_progress) >= self.capacity():
             return "max_connections"
-        limit = self.max_connections_per_source
-        if source is not None and limit and self.activity.from_source(source) >= limit:
-            return "max_connections_per_source"
+        if source is not None:
+            limit = self.max_connections_per_source
+            if limit is not None and self.activity.from_source(source) >= limit:
+                return "max_connections_per_source"
         return None
+
+    def _refuse(self, request: Any, client_address: Any, reason: str) -> None:
+        self.activity.refuse(reason)
+        self._trouble.warning("refusing %s: %s is reached", peer_name(client_address), reason)
+        self.shutdown_request(request)
 
     # --- end ------------------------------------------------------------------------
 
     def close_request(self, request: Any) -> None:
-        """Close *request*; it is over then, unless another process serves it."""
+        """Close *request*; it is over then.  To be called once its worker has ended."""
         super().close_request(request)
-        record = self.activity.find(request)
-        if record is not None and not record.detached:
+        record = self.activity.in_progress.get(id(request))
+        if record is not None:
             self._end(record)
 
     def _end(self, record: ActiveRequest) -> None:

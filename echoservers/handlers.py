@@ -9,6 +9,7 @@ any handler.  It also runs under a plain ``socketserver`` server.
 import socket
 import struct
 import time
+from functools import lru_cache
 from logging import DEBUG
 from socketserver import BaseRequestHandler
 
@@ -88,10 +89,12 @@ class EchoHandler(BaseRequestHandler):
     # What follows is the driver for blocking sockets; models with a loop have their own.
 
     def setup(self) -> None:
-        limits = self.server
-        self.max_message_size = getattr(limits, "max_message_size", None) or self.max_message_size
-        cells_of = getattr(limits, "cells_of", None)
-        self._cells: Cells = cells_of(self.request) if cells_of else new_cells()
+        server = self.server
+        limit = getattr(server, "max_message_size", None)
+        if limit is not None:
+            self.max_message_size = limit
+        cells_of = getattr(server, "cells_of", None)
+        self._cells: Cells = new_cells() if cells_of is None else cells_of(self.request)
         self._verbose = logger.isEnabledFor(DEBUG)
 
     def handle(self) -> None:
@@ -130,10 +133,9 @@ class EchoHandler(BaseRequestHandler):
         if reply is not None:
             send = getattr(self.server, "send_datagram", None)
             if send is None:
-                sock.sendto(reply, self.client_address)
-                cells[BYTES_OUT] += len(reply)
+                cells[BYTES_OUT] += sock.sendto(reply, self.client_address)
             else:
-                send(reply, self.request, self.client_address)
+                cells[BYTES_OUT] += send(reply, self.request, self.client_address)
 
     def _handle_stream(self, connection: socket.socket) -> None:
         timeout = self.timeout
@@ -145,19 +147,35 @@ class EchoHandler(BaseRequestHandler):
         greeting = self.greet()
         if greeting is not None:
             self._send(connection, framing.wrap(greeting))
-        cells = self._cells
-        receive = connection.recv
-        while not self._closing:
-            data = receive(RECEIVE_SIZE)
-            if data:
-                cells[BYTES_IN] += len(data)
-                framing.receive_data(data)
-                self._answer(connection, framing)
-            else:
-                framing.receive_end()
-                self._answer(connection, framing)
-                return
-        self._linger(connection)
+        if self.framing_class is RawFraming:
+            self._converse_raw(connection)
+        else:
+            self._converse(connection, framing)
+        if self._closing:
+            self._linger(connection)
+
+    def _converse_raw(self, connection: socket.socket) -> None:
+        """Without framing each piece that arrives is a message: nothing to cut or to keep."""
+        cells, receive, respond = self._cells, connection.recv, self.respond
+        size = min(RECEIVE_SIZE, self.max_message_size)
+        while not self._closing and (message := receive(size)):
+            cells[MESSAGES] += 1
+            cells[BYTES_IN] += len(message)
+            if self._verbose:
+                self._show(message)
+            reply = respond(message)
+            if reply is not None:
+                connection.sendall(reply)
+                cells[BYTES_OUT] += len(reply)
+
+    def _converse(self, connection: socket.socket, framing: Framing) -> None:
+        while not self._closing and (data := connection.recv(RECEIVE_SIZE)):
+            self._cells[BYTES_IN] += len(data)
+            framing.receive_data(data)
+            self._answer(connection, framing)
+        if not self._closing:
+            framing.receive_end()
+            self._answer(connection, framing)
 
     def _answer(self, connection: socket.socket, framing: Framing) -> None:
         """Answer every whole message that *framing* holds, in as few sends as may be."""
@@ -245,7 +263,12 @@ def _limit_waits(connection: socket.socket, seconds: float) -> None:
     The kernel keeps this limit (SO_RCVTIMEO, socket(7)) on its monotonic clock; a Python
     socket timeout would add a poll() to every read and write.
     """
-    microseconds = max(1, round(seconds * 1_000_000))
-    limit = struct.pack("@ll", *divmod(microseconds, 1_000_000))
+    limit = _timeval(seconds)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+
+
+@lru_cache(maxsize=8)  # a server uses one value, or two
+def _timeval(seconds: float) -> bytes:
+    """A struct timeval; 0 would mean no limit."""
+    return struct.pack("@ll", *divmod(max(1, round(seconds * 1_000_000)), 1_000_000))

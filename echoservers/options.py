@@ -9,10 +9,10 @@ setting the attribute, as it would under `socketserver`.
 """
 
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from typing import Any, NamedTuple, get_args
 
 from .errors import OptionError
+from .hints import did_you_mean
 
 __all__ = [
     "Option",
@@ -143,10 +143,9 @@ def read_options(
     values: dict[str, Any] = {}
     for name, value in given.items():
         if name not in known:
-            near = get_close_matches(name, known, n=1)
-            hint = f" (did you mean {near[0]}?)" if near else ""
             raise OptionError(
-                f"{owner or server_class.__name__} has no option {name!r}{hint};"
+                f"{owner or server_class.__name__} has no option {name!r}"
+                f"{did_you_mean(name, known)};"
                 f" it has: {spell_out(server_class)}"
             )
         try:

@@ -11,12 +11,12 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from difflib import get_close_matches
 from socketserver import BaseRequestHandler
 from typing import Any, NamedTuple, cast
 
 from .addresses import DEFAULT_HOST, DEFAULT_PORT, default_unix_path
 from .errors import HandlerNotSupported, ModeNotAvailable, OptionError, UnknownMode
+from .hints import did_you_mean
 from .log import logger
 from .options import read_options
 from .serving import ServingMixIn
@@ -247,9 +247,8 @@ def _look_up(name: str) -> Mode | None:
 def _unknown(name: str) -> str:
     known = modes()
     names = [mode.name for mode in known]
-    near = get_close_matches(name.lower(), names + [a for m in known for a in m.aliases], n=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(names)}"
-    return f"there is no mode {name!r}; {hint} (`echoservers modes` shows all)"
+    hint = did_you_mean(name.lower(), names + [a for m in known for a in m.aliases])
+    return f"there is no mode {name!r}{hint or '; known are ' + ', '.join(names)} (`echoservers modes` shows all)"
 
 
 def server_class(name: str) -> type[ServingMixIn]:

@@ -13,7 +13,6 @@ A reply leaves from the address that was asked, and never waits for the peer.
 """
 
 import errno
-import ipaddress
 import socket
 import struct
 from typing import Any
@@ -40,6 +39,7 @@ RESERVED_PORTS = 1024
 IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8 if hasattr(socket, "SO_PEERCRED") else None)
 _IN_PKTINFO = struct.Struct("=I4s4s")  # ip(7): interface, our address, destination
 _IN6_PKTINFO = struct.Struct("=16sI")  # ipv6(7): destination, interface
+_IPV4_MAPPED = bytes(10) + b"\xff\xff"  # RFC 4291, 2.5.5.2
 PACKET_INFO_ROOM = socket.CMSG_SPACE(_IN6_PKTINFO.size)
 """Bytes of ancillary data that hold either."""
 
@@ -90,11 +90,12 @@ def reply_origin(level: int, info: bytes) -> bytes | None:
         _, ours, destination = _IN_PKTINFO.unpack(info)
         return None if ours != destination else _IN_PKTINFO.pack(0, ours, bytes(4))
     destination, interface = _IN6_PKTINFO.unpack(info)
-    address = ipaddress.IPv6Address(destination)
-    mapped = address.ipv4_mapped
-    if (mapped or address).is_multicast or (mapped and int(mapped) == 0xFFFFFFFF):
+    mapped = destination[:12] == _IPV4_MAPPED
+    shared = 224 <= destination[12] <= 239 or destination[12:] == b"\xff" * 4 if mapped else False
+    if shared or destination[0] == 0xFF:
         return None
-    return _IN6_PKTINFO.pack(destination, interface if address.is_link_local else 0)
+    link_local = destination[0] == 0xFE and destination[1] & 0xC0 == 0x80  # RFC 4291, 2.4
+    return _IN6_PKTINFO.pack(destination, interface if link_local else 0)
 
 
 def is_local(client_address: Any) -> bool:

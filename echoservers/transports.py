@@ -13,7 +13,6 @@ from typing import Annotated, Any
 
 from .addresses import check_unix_path, family_of, normalise
 from .admission import RequestDropped
-from .counters import BYTES_OUT
 from .options import Option, count, file_mode
 from .replies import (
     DROP_REASON_OF_ERROR,
@@ -77,7 +76,9 @@ class TCPServer(ServingMixIn, socketserver.TCPServer):
         connection, client_address = self.socket.accept()
         if not _LINUX:
             connection.setblocking(True)
-        return connection, normalise(client_address)
+        if self.address_family == socket.AF_INET6:
+            client_address = normalise(client_address)
+        return connection, client_address
 
 
 class UDPServer(TCPServer, socketserver.UDPServer):
@@ -98,7 +99,8 @@ class UDPServer(TCPServer, socketserver.UDPServer):
         super().server_bind()
         # One byte more than we take shows a longer datagram from one that just fits.
         self._buffer = memoryview(bytearray(self.max_packet_size + 1))
-        host = self.server_address[0] if isinstance(self.server_address, tuple) else None
+        self._has_ports = isinstance(self.server_address, tuple)
+        host = self.server_address[0] if self._has_ports else None
         if host == "0.0.0.0" and IP_PKTINFO is not None:
             self._packet_info = (socket.IPPROTO_IP, IP_PKTINFO)
             self.socket.setsockopt(*self._packet_info, 1)
@@ -120,12 +122,10 @@ class UDPServer(TCPServer, socketserver.UDPServer):
             size, source = sock.recvfrom_into(self._buffer, 0, socket.MSG_DONTWAIT)
         else:
             size, source, sock = self._receive_with_destination(self._packet_info)
-        limit = self.max_packet_size
-        if self.max_message_size is not None:
-            limit = min(limit, self.max_message_size)
-        if size > limit:
+        longest = self.max_message_size
+        if size > self.max_packet_size or (longest is not None and size > longest):
             raise self._dropped("too_long")
-        if isinstance(source, tuple) and unsafe_source(source[1], self.server_address[1]):
+        if self._has_ports and unsafe_source(source[1], self.server_address[1]):
             raise self._dropped("unsafe_source")
         return (bytes(self._buffer[:size]), sock), source
 
@@ -145,10 +145,11 @@ class UDPServer(TCPServer, socketserver.UDPServer):
         self.activity.drop(None, reason)
         return RequestDropped()
 
-    def send_datagram(self, reply: bytes, request: Any, client_address: Any) -> None:
+    def send_datagram(self, reply: bytes, request: Any, client_address: Any) -> int:
         """Send *reply* to *request*, or drop and count it; never waits.
 
         :param request: as ``get_request`` returned it.
+        :returns: how many bytes were sent.
         :raises OSError: this server's own socket is at fault.
         """
         message, sock = request
@@ -158,14 +159,14 @@ class UDPServer(TCPServer, socketserver.UDPServer):
             self.activity.drop(request, "amplification")
         else:
             try:
-                sock.sendto(reply, socket.MSG_DONTWAIT, client_address)
+                sent: int = sock.sendto(reply, socket.MSG_DONTWAIT, client_address)
+                return sent
             except OSError as error:
                 reason = DROP_REASON_OF_ERROR.get(error.errno or 0)
                 if reason is None:
                     raise
                 self.activity.drop(request, reason)
-            else:
-                self.activity.cells_of(request)[BYTES_OUT] += len(reply)
+        return 0
 
 
 class _UnixPathServer(TCPServer):

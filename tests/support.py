@@ -93,9 +93,7 @@ class ControlledServer:
     def __getattr__(self, method: str) -> Callable[..., Any]:
         def call(*arguments: Any) -> Any:
             assert self._process.stdin is not None
-            self._process.stdin.write(
-                json.dumps({"method": method, "arguments": arguments}) + "\n"
-            )
+            self._process.stdin.write(json.dumps({"method": method, "arguments": arguments}) + "\n")
             self._process.stdin.flush()
             return self._answer()
 

@@ -52,9 +52,7 @@ class Doubling(EchoHandler):
 
 
 @pytest.mark.parametrize("mode", UDP_NAMES)
-def test_a_reply_that_no_datagram_can_carry_is_dropped_and_counted(
-    mode: str, folder: Path
-) -> None:
+def test_a_reply_that_no_datagram_can_carry_is_dropped_and_counted(mode: str, folder: Path) -> None:
     with serving(mode, folder, Doubling) as server, connect(server) as client:
         client.send(bytes(65507))
         wait_until(lambda: server.stats()["dropped"]["too_long"] == 1, "the drop is counted")
@@ -197,9 +195,7 @@ class StdlibStyle(echoservers.EchoHandler):
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
 @pytest.mark.parametrize("mode", UDP_NAMES)
-def test_a_handler_may_answer_through_the_socket_itself(
-    mode: str, host: str, folder: Path
-) -> None:
+def test_a_handler_may_answer_through_the_socket_itself(mode: str, host: str, folder: Path) -> None:
     with serving(mode, folder, StdlibStyle, host=host) as server:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
             client.settimeout(PATIENCE)

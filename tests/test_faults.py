@@ -144,9 +144,7 @@ def test_children_that_cannot_be_watched_are_reaped_all_the_same(
 
 
 @needs_strace
-@pytest.mark.parametrize(
-    ("mode", "call"), [("threading-tcp", "clone3"), ("forking-tcp", "clone")]
-)
+@pytest.mark.parametrize(("mode", "call"), [("threading-tcp", "clone3"), ("forking-tcp", "clone")])
 def test_without_a_worker_that_connection_is_closed_and_the_server_goes_on(
     mode: str, call: str, folder: Path
 ) -> None:

@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments and arguments[0] in COMMANDS:
         command = arguments.pop(0)
     try:
-        _open_standard_descriptors()
+        _open_standard_streams()
         return _run(command, arguments)
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -55,38 +55,39 @@ def _run(command: str, arguments: list[str]) -> int:
         code = run(arguments)
     except SystemExit:  # argparse has printed the help
         code = DONE
-    _flush_output()
+    if sys.stdout is not None:
+        sys.stdout.flush()  # while an error can be told
     return code
 
 
-def _open_standard_descriptors() -> None:
-    """Give descriptors 0 to 2 to /dev/null where they are closed, before a socket gets them."""
-    for descriptor in range(3):
+def _open_standard_streams() -> None:
+    """Give to /dev/null what is closed of descriptors 0 to 2, before a socket gets them."""
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest that is free, so this one
+        if getattr(sys, name) is None:
+            stream = open(descriptor, "w" if descriptor else "r", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)
 
 
-def _flush_output() -> None:
-    """Write what standard output still holds, while an error can be told."""
-    if sys.stdout is not None:
-        try:
+def _broken_output() -> OSError | None:
+    """Why standard output cannot be written, if it cannot."""
+    try:
+        if sys.stdout is not None:
             sys.stdout.flush()
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            sys.stdout = None  # else the interpreter would try again, and complain
-            raise OSError(
-                error.errno, f"cannot write to standard output: {error.strerror}"
-            ) from error
+    except OSError as error:
+        sys.stdout = None  # else the interpreter would try again, and complain
+        return error
+    return None
 
 
 def _tell(line: str) -> None:
     from ..log import escape
 
     try:
-        print(escape(line), file=sys.stderr or open(os.devnull, "w"), flush=True)  # noqa: SIM115
+        print(escape(line), file=sys.stderr, flush=True)
     except OSError:
         sys.stderr = None  # full or gone: the exit code has to say it
 
@@ -100,6 +101,9 @@ def _explain(error: Exception) -> tuple[int, str]:
     if isinstance(error, EchoServersError):
         return WRONG_USAGE, str(error)
     if isinstance(error, OSError):
+        broken = _broken_output()
+        if broken is not None:
+            return FAILED, f"cannot write to standard output: {broken.strerror}"
         reason = error.strerror or str(error)
         return FAILED, reason if error.filename is None else f"{error.filename}: {reason}"
     raise error

@@ -2,11 +2,11 @@
 
 import argparse
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from .._version import __version__
 from ..errors import OptionError
+from ..hints import did_you_mean
 from ..options import Option
 from . import COMMANDS
 
@@ -46,8 +46,7 @@ class Parser(argparse.ArgumentParser):
             accepted = [f for f in self._option_string_actions if f.startswith("--")]
             if not unknown[0].startswith("-"):
                 accepted = self._words + accepted
-            near = get_close_matches(unknown[0].partition("=")[0], accepted, n=1)
-            hint = f" (did you mean {near[0]}?)" if near else ""
+            hint = did_you_mean(unknown[0].partition("=")[0], accepted)
             self.error(f"unknown argument {unknown[0]}{hint}; accepted are {', '.join(accepted)}")
         return namespace
 

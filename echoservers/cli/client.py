@@ -51,7 +51,7 @@ def run(arguments: list[str]) -> int:
 
 def _at_a_terminal() -> bool:
     """Whether a person types and reads; with either side redirected this is a filter."""
-    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
+    return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def _parser() -> Parser:
@@ -208,8 +208,6 @@ def _show(reply: bytes) -> None:
 
 def _read_input(size: int, lines: bool) -> bytes:
     """At most *size* bytes of standard input, no more than a line if *lines*; empty: no more."""
-    if sys.stdin is None:
-        return b""
     try:
         return sys.stdin.buffer.readline(size) if lines else os.read(sys.stdin.fileno(), size)
     except OSError as error:
@@ -318,6 +316,5 @@ def _filter_datagrams(client: EchoClient, _framing: str) -> int:
 
 
 def _write(data: bytes) -> None:
-    if sys.stdout is not None:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()

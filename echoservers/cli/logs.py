@@ -5,7 +5,6 @@ cannot be written at once is dropped and counted, and the count is told when it 
 again.  No thread does the writing, so that forked children log in the same way.
 """
 
-import json
 import logging
 import os
 import select
@@ -48,7 +47,7 @@ class _StderrHandler(logging.Handler):
         super().__init__()
         self._lines_of = lines_of
         self._verbose = verbose
-        self._write = _unblocking_writer(sys.stderr.fileno() if sys.stderr else 2)
+        self._write = _unblocking_writer(sys.stderr.fileno())
         self._dropped = 0
         self._counted_in = os.getpid()
 
@@ -121,6 +120,8 @@ def _short(line: str) -> str:
 
 
 def _json(record: logging.LogRecord, verbose: bool) -> Iterator[str]:
+    import json  # imported late: a server without it forks faster
+
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
     error = record.exc_info[1] if record.exc_info else None
     fields = {

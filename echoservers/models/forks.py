@@ -9,7 +9,6 @@ process descriptors the children are asked after every `SWEEP_INTERVAL`.
 import mmap
 import os
 import signal
-import threading
 import time
 from typing import Annotated, Any, NoReturn
 
@@ -32,15 +31,12 @@ __all__ = [
 SWEEP_INTERVAL = 0.2
 """Seconds between looks at children that cannot be watched."""
 
-_DRAIN_SIGNALS = {signal.SIGTERM, signal.SIGINT}
-
 
 class ForkingMixIn(ServingMixIn):
     """Serve each request in a new process; ``max_children`` bounds the processes.
 
     ``server_close()`` drains them for ``drain_timeout`` at most, unless ``block_on_close``
-    is false.  A child has the listening socket closed, ends by ``os._exit`` and takes
-    SIGTERM as "answer what has arrived, then end".
+    is false.  A child has the listening socket closed and ends by ``os._exit``.
     """
 
     #: Seconds that ``handle_request()`` waits, as in the standard library.
@@ -64,36 +60,32 @@ class ForkingMixIn(ServingMixIn):
     def process_request(self, request: Any, client_address: Any) -> None:
         """Fork a child that serves *request*.
 
+        The parent keeps its copy of the connection until the child has ended, so that it
+        can end the child's input (`half_close`), or cut it.
+
         :raises WorkerUnavailable: the system does not give us a process now.
         """
         record = self.activity.find(request) or ActiveRequest(request, client_address, None)
         record.cells = cells = self._shared_cells.take()
-        # Held back until the child can take them: else a SIGTERM meant for it is lost.
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _DRAIN_SIGNALS)
         try:
             pid = os.fork()
-            if pid == 0:
-                self._serve_in_child(record, blocked)
-            record.detached = True
-            self.active_children[pid] = record
-            self._unwatched.add(pid)
         except OSError as error:
-            self._shared_cells.give_back(cells)
             record.cells = None
+            self._shared_cells.give_back(cells)
             raise WorkerUnavailable(f"no process can be started: {error.strerror}") from error
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-        self.close_request(request)  # before the next line, which needs a free descriptor
+        if pid == 0:
+            self._serve_in_child(record)
+        self.active_children[pid] = record
         self._watch_child(pid)
-        if self._draining:
-            self.half_close(record)
 
-    # --- in the child ---------------------------------------------------------------
-
-    def _serve_in_child(self, record: ActiveRequest, blocked: Any) -> NoReturn:
+    def _serve_in_child(self, record: ActiveRequest) -> NoReturn:
         status = 1
         try:
-            self._become_child(record, blocked)
+            self.activity.restart_in_child(record)
+            self.active_children = {}  # they are the parent's
+            self._serving_thread = None
+            if self.is_stream:
+                self.socket.close()
             self.finish_request(record.request, record.client_address)
             status = 0
         except Exception:
@@ -104,54 +96,38 @@ class ForkingMixIn(ServingMixIn):
             finally:
                 os._exit(status)
 
-    def _become_child(self, record: ActiveRequest, blocked: Any) -> None:
-        self.activity.restart_in_child(record)
-        self._serving_thread = None
-        if self.is_stream:
-            self.socket.close()
-
-        def drain(_signum: int, _frame: object) -> None:
-            super(ForkingMixIn, self).half_close(record)
-
-        if threading.current_thread() is threading.main_thread():
-            signal.set_wakeup_fd(-1)
-            for signum in _DRAIN_SIGNALS:
-                signal.signal(signum, drain)
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-
     # --- in the parent --------------------------------------------------------------
 
     def _watch_child(self, pid: int) -> None:
         try:
             descriptor = os.pidfd_open(pid)
-        except (AttributeError, OSError):
-            return  # no such call here, or no descriptor left: it stays with the unwatched
-        self._unwatched.discard(pid)
-        self._descriptors[pid] = descriptor
-        self.loop.watch(descriptor, lambda: self._reap(pid))
+        except (AttributeError, OSError):  # no such call here, or no descriptor left
+            self._unwatched.add(pid)
+        else:
+            self._descriptors[pid] = descriptor
+            self.loop.watch(descriptor, lambda: self._reap(pid))
 
-    def _reap(self, pid: int) -> bool:
-        """Wait for a child of ours, without blocking; whether it has ended."""
+    def _reap(self, pid: int) -> None:
+        """Wait for a child of ours, without blocking, and end its request if it has ended."""
         try:
             ended, status = os.waitpid(pid, os.WNOHANG)
         except ChildProcessError:
             ended, status = pid, 0  # somebody else's waitpid(-1) took it
         if not ended:
-            return False
+            return
         self._unwatched.discard(pid)
         descriptor = self._descriptors.pop(pid, None)
         if descriptor is not None:
             self.loop.unwatch(descriptor)
             os.close(descriptor)
         record = self.active_children.pop(pid)
+        cells = record.cells
         if os.WIFSIGNALED(status) and not record.aborted:
             self.activity.count_error(record.request)
             logger.warning("a child was killed by signal %d", os.WTERMSIG(status))
-        cells = record.cells
-        self._end(record)
+        self.close_request(record.request)
         if isinstance(cells, memoryview):
             self._shared_cells.give_back(cells)
-        return True
 
     def collect_children(self, *, blocking: bool = False) -> None:
         """Reap the children that have ended; if *blocking*, wait for all, `drain_timeout` long."""
@@ -175,24 +151,20 @@ class ForkingMixIn(ServingMixIn):
             longest = SWEEP_INTERVAL if longest is None else min(longest, SWEEP_INTERVAL)
         super()._wait(longest)
 
-    def half_close(self, record: ActiveRequest) -> None:
-        """Ask the child to answer what has arrived, and to end."""
-        self._signal(record, signal.SIGTERM)
-
     def abort_request(self, record: ActiveRequest) -> None:
-        """End the child at once."""
-        self._signal(record, signal.SIGKILL)
-
-    def _signal(self, record: ActiveRequest, signum: signal.Signals) -> None:
+        """Cut the connection and end the child at once."""
+        super().abort_request(record)
         for pid, served in list(self.active_children.items()):
             if served is record:  # not reaped yet, so the pid is still its own
-                ignoring_gone(os.kill, pid, signum)
+                ignoring_gone(os.kill, pid, signal.SIGKILL)
 
 
 class SharedCells:
     """Counter cells in memory that parent and children share."""
 
-    BLOCK = 64  # slots a block: with 8 bytes a cell about one page
+    BLOCK = 64  # slots a block: with 8 bytes a cell one page or two
+
+    _ZEROS = memoryview(bytes(CELLS * 8)).cast("Q")
 
     def __init__(self) -> None:
         self._free: list[memoryview[int]] = []
@@ -208,7 +180,7 @@ class SharedCells:
 
     def give_back(self, cells: "memoryview[int]") -> None:
         """The child has ended and its numbers are counted."""
-        cells[:] = memoryview(bytes(CELLS * 8)).cast("Q")
+        cells[:] = self._ZEROS
         self._free.append(cells)
 
 

@@ -1,0 +1,122 @@
+"""``echoservers modes``: the table for people, the list for programs."""
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+import echoservers
+from support import NAMES, PATIENCE, ROOT, run_cli
+
+
+def modes_where(preparation: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line in an interpreter that *preparation* has changed."""
+    program = f"{preparation}\nimport sys\nfrom echoservers.cli import main\nsys.exit(main())"
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=PATIENCE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+WITHOUT_FORK = "import os; del os.fork"
+WITHOUT_UNIX_SOCKETS = "import socket; del socket.AF_UNIX"
+
+
+def table(text: str) -> list[list[str]]:
+    """The cells of a table whose columns begin where those of its first line do."""
+    lines = text.splitlines()
+    starts = [0, *(lines[0].index(f"  {word}") + 2 for word in ("SERVES", "GOOD", "HERE"))]
+    ends = [*starts[1:], None]
+    return [
+        [line[start:end].strip() for start, end in zip(starts, ends, strict=True)] for line in lines
+    ]
+
+
+def test_the_table_has_a_row_for_each_mode() -> None:
+    done = run_cli("modes")
+    assert done.returncode == 0
+    assert done.stderr == b""
+    head, *rows = table(done.stdout.decode())
+    assert head == ["MODE", "SERVES A CLIENT", "GOOD FOR", "HERE"]
+    assert rows == [[m.name, m.serves, m.good_for, "yes"] for m in echoservers.modes()]
+    assert all(all(row) for row in rows)
+
+
+def test_the_table_says_why_a_mode_is_not_available() -> None:
+    done = modes_where(WITHOUT_FORK, "modes")
+    assert done.returncode == 0
+    for row in table(done.stdout)[1:]:
+        expected = "no: this Python has no os.fork" if "forking" in row[0] else "yes"
+        assert row[3] == expected
+
+
+def listed(text: str) -> dict[str, dict[str, Any]]:
+    objects = json.loads(text)
+    assert isinstance(objects, list)
+    return {entry["name"]: entry for entry in objects}
+
+
+def test_json_lists_an_object_for_each_mode() -> None:
+    done = run_cli("modes", "--json")
+    assert done.returncode == 0
+    found = listed(done.stdout.decode())
+    assert list(found) == NAMES
+    for entry in found.values():
+        assert list(entry) == ["name", "model", "transport", "aliases", "available", "reason"]
+        assert entry["available"] is True
+        assert entry["reason"] is None
+    assert found["threading-tcp"]["model"] == "threading"
+    assert found["threading-tcp"]["transport"] == "tcp"
+    assert found["threading-tcp"]["aliases"] == ["unp6", "echoservert"]
+    assert found["unix-datagram"]["model"] == "iterative"
+    assert found["unix-datagram"]["aliases"] == ["iterative-unix-datagram"]
+
+
+def test_every_alias_is_taken_by_mode() -> None:
+    for mode in echoservers.modes():
+        for alias in mode.aliases:
+            assert f"options of {mode.name}:" in run_cli("--mode", alias, "--help").stdout.decode()
+
+
+@pytest.mark.parametrize(
+    ("preparation", "missing", "reason"),
+    [
+        (WITHOUT_FORK, "forking", "this Python has no os.fork"),
+        (WITHOUT_UNIX_SOCKETS, "unix", "this Python has no socket.AF_UNIX"),
+    ],
+)
+def test_json_tells_what_is_not_available(preparation: str, missing: str, reason: str) -> None:
+    found = listed(modes_where(preparation, "modes", "--json").stdout)
+    assert list(found) == NAMES
+    for name, entry in found.items():
+        assert entry["available"] is (missing not in name)
+        assert entry["reason"] == (reason if missing in name else None)
+
+
+@pytest.mark.parametrize(
+    ("preparation", "mode", "reason"),
+    [
+        (WITHOUT_FORK, "forking-tcp", "this Python has no os.fork"),
+        (WITHOUT_UNIX_SOCKETS, "unix-stream", "this Python has no socket.AF_UNIX"),
+    ],
+)
+def test_serving_in_a_mode_that_is_not_available_is_refused(
+    preparation: str, mode: str, reason: str
+) -> None:
+    done = modes_where(preparation, "--mode", mode)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == f"echoservers: error: {mode} is not available here: {reason}\n"
+
+
+def test_no_mode_is_imported_to_be_listed() -> None:
+    imported = "[name for name in sys.modules if 'models.' in name]"
+    check = f"import atexit, sys\natexit.register(lambda: print({imported}))"
+    assert modes_where(check, "modes").stdout.splitlines()[-1] == "[]"
