@@ -71,11 +71,6 @@ class Activity:
         """The record of *request*, if it is in progress."""
         return self.in_progress.get(id(request))
 
-    def cells_of(self, request: Any) -> Cells:
-        """Where the worker that serves *request* counts."""
-        record = self.in_progress.get(id(request))
-        return self.loop_cells if record is None or record.cells is None else record.cells
-
     def from_source(self, source: str) -> int:
         """How many requests of *source* are in progress."""
         return self._sources[source]
@@ -111,17 +106,8 @@ class Activity:
                 self._closed -= 1
                 self._refused[reason] += 1
 
-    def count_error(self, request: Any) -> None:
-        """The handler of *request* failed."""
-        self.cells_of(request)[ERRORS] += 1
-
-    def drop(self, request: Any, reason: str) -> None:
-        """A datagram, or the reply to it, is dropped."""
-        self.cells_of(request)[DROP_CELL[reason]] += 1
-
     def restart_in_child(self, record: ActiveRequest) -> None:
-        """In a forked child: only *record* is ours, and no other thread holds the lock."""
-        self._lock = threading.RLock()
+        """In a forked child: only *record* is ours."""
         self.in_progress = {id(record.request): record}
 
     def stats(self) -> Stats:

@@ -155,7 +155,7 @@ def default_unix_path(transport: str) -> str:
     return f"/tmp/echoservers-{os.getuid()}-{transport}.sock"
 
 
-def family_of(host: str, kind: int) -> int:
+def family_of(host: str | bytes, kind: int) -> int:
     """The address family to serve *host* in: IPv6 where it has no IPv4 address.
 
     :raises EndpointError: no host can have this name.
@@ -163,6 +163,7 @@ def family_of(host: str, kind: int) -> int:
     """
     if not host:
         return socket.AF_INET
-    check_host(host)
+    if isinstance(host, str):
+        check_host(host)
     families = [found[0] for found in socket.getaddrinfo(host, None, type=kind)]
     return socket.AF_INET if socket.AF_INET in families else families[0]

@@ -4,15 +4,17 @@ The first half of a request's path; `echoservers.serving` has the life of the se
 """
 
 import errno
+import select
 import socket
 import socketserver
 import sys
 import time
+from logging import DEBUG
 from typing import Any
 
 from .activity import ActiveRequest, Activity
 from .addresses import normalise, peer_name
-from .counters import Cells, Stats
+from .counters import ERRORS, Cells, Stats
 from .interrupts import is_users_interrupt
 from .log import Throttle, logger
 from .loop import Loop
@@ -74,9 +76,12 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
     def _prepare_admission(self) -> None:
         self.activity = Activity()
         self.loop = Loop()
+        self.loop.on_stop = self._stop_soon
         in_loop = type(self).process_request is socketserver.BaseServer.process_request
         self._serves_at_once = in_loop and not self.is_stream
-        self._batch = 1
+        self._more = select.poll()
+        # Asked here, once: in a forked child logging would work it out anew.
+        self.verbose = logger.isEnabledFor(DEBUG)
         self._stop_requested = False
         self._draining = False
         self._paused = False
@@ -94,7 +99,9 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
 
     def cells_of(self, request: Any) -> Cells:
         """Where the handler of *request* counts; `echoservers.counters` names the cells."""
-        return self.activity.cells_of(request)
+        activity = self.activity
+        record = activity.in_progress.get(id(request))
+        return activity.loop_cells if record is None or record.cells is None else record.cells
 
     @property
     def is_stream(self) -> bool:
@@ -107,19 +114,17 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
         if wanted and self._listening_descriptor < 0:
             self._listening_descriptor = self.fileno()
             self.loop.watch(self._listening_descriptor, self._accept_batch)
+            self._more.register(self._listening_descriptor, select.POLLIN)
         elif not wanted and self._listening_descriptor >= 0:
             self.loop.unwatch(self._listening_descriptor)
+            self._more.unregister(self._listening_descriptor)
             self._listening_descriptor = -1
 
     def _accept_batch(self) -> None:
-        """Take what is there; how much is tried grows while there is more, and starts again at
-        one: under light load a second accept would only find out that there is nothing.
-        """
-        for _ in range(self._batch):
-            if not self._accept_one() or self._stop_requested:
-                self._batch = 1
+        """Take what is there; asking for more costs a tenth of an accept that finds nothing."""
+        for _ in range(ACCEPT_BATCH):
+            if not self._accept_one() or self._stop_requested or not self._more.poll(0):
                 return
-        self._batch = min(2 * self._batch, ACCEPT_BATCH)
 
     def _accept_one(self) -> bool:
         """Take one request; False when there is none or none can be taken now."""
@@ -173,13 +178,10 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
                 self._listen(True)
             elif wait is not None:
                 longest = wait if longest is None else min(wait, longest)
-        self._wait(longest)
-        if self.loop.stop_asked_by_child:
-            self.loop.stop_asked_by_child = False
-            self._stop_requested = True
-
-    def _wait(self, longest: float | None) -> None:
         self.loop.turn(longest)
+
+    def _stop_soon(self) -> None:
+        self._stop_requested = True
 
     def _handle_request_noblock(self) -> None:
         # handle_request() of the standard library calls this once something is there.
@@ -271,7 +273,7 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
         inherited = super().handle_error
         gone = isinstance(error, (ConnectionError, TimeoutError))
         if not gone:
-            self.activity.count_error(request)
+            self.cells_of(request)[ERRORS] += 1
         if getattr(inherited, "__func__", None) is not socketserver.BaseServer.handle_error:
             inherited(request, client_address)
         elif gone:

@@ -164,8 +164,8 @@ class EchoClient:
         return self.receive()
 
     def _exchange_raw(self, message: bytes) -> bytes:
-        self._late += len(message)
         self._put(message)
+        self._late += len(message)
         received = bytearray()
         while self._outgoing or self._late:
             self._write_some()
@@ -183,8 +183,8 @@ class EchoClient:
         return bytes(received[len(received) - len(message) :])
 
     def _exchange_framed(self, message: bytes) -> bytes:
-        self._late += 1
         self._put(self._framing.wrap(message))
+        self._late += 1
         reply = None
         while self._late:
             reply = self._next_message(sending=True)

@@ -7,11 +7,9 @@ any handler.  It also runs under a plain ``socketserver`` server.
 """
 
 import socket
-import struct
 import time
-from functools import lru_cache
-from logging import DEBUG
 from socketserver import BaseRequestHandler
+from typing import Any
 
 from .addresses import peer_name
 from .counters import BYTES_IN, BYTES_OUT, ERRORS, MESSAGES, Cells, new_cells
@@ -19,6 +17,7 @@ from .errors import FramingError
 from .framing import DEFAULT_MAX_MESSAGE_SIZE, Framing, RawFraming
 from .interrupts import is_users_interrupt
 from .log import escape, logger
+from .timeouts import limit_waits
 
 __all__ = [
     "HANDLERS",
@@ -86,6 +85,13 @@ class EchoHandler(BaseRequestHandler):
         """End the connection once the reply of the current message is sent."""
         self._closing = True
 
+    @classmethod
+    def inheritable_timeout(cls, server: Any) -> float | None:
+        """What the listening socket of *server* may hand on to its connections."""
+        if cls.handle is not EchoHandler.handle:
+            return None
+        return server.idle_timeout if cls.timeout is None else cls.timeout
+
     # What follows is the driver for blocking sockets; models with a loop have their own.
 
     def setup(self) -> None:
@@ -95,7 +101,7 @@ class EchoHandler(BaseRequestHandler):
             self.max_message_size = limit
         cells_of = getattr(server, "cells_of", None)
         self._cells: Cells = new_cells() if cells_of is None else cells_of(self.request)
-        self._verbose = logger.isEnabledFor(DEBUG)
+        self._verbose = getattr(server, "verbose", False)
 
     def handle(self) -> None:
         if self._verbose:
@@ -141,21 +147,20 @@ class EchoHandler(BaseRequestHandler):
         timeout = self.timeout
         if timeout is None:
             timeout = getattr(self.server, "idle_timeout", None)
-        if timeout is not None:
-            _limit_waits(connection, timeout)
-        framing = self.framing_class(self.max_message_size)
+        if timeout is not None and timeout != getattr(self.server, "inherited_timeout", None):
+            limit_waits(connection, timeout)
         greeting = self.greet()
-        if greeting is not None:
-            self._send(connection, framing.wrap(greeting))
         if self.framing_class is RawFraming:
-            self._converse_raw(connection)
+            self._converse_raw(connection, greeting)
         else:
-            self._converse(connection, framing)
+            self._converse(connection, greeting)
         if self._closing:
             self._linger(connection)
 
-    def _converse_raw(self, connection: socket.socket) -> None:
+    def _converse_raw(self, connection: socket.socket, greeting: bytes | None) -> None:
         """Without framing each piece that arrives is a message: nothing to cut or to keep."""
+        if greeting is not None:
+            self._send(connection, greeting)
         cells, receive, respond = self._cells, connection.recv, self.respond
         size = min(RECEIVE_SIZE, self.max_message_size)
         while not self._closing and (message := receive(size)):
@@ -168,7 +173,10 @@ class EchoHandler(BaseRequestHandler):
                 connection.sendall(reply)
                 cells[BYTES_OUT] += len(reply)
 
-    def _converse(self, connection: socket.socket, framing: Framing) -> None:
+    def _converse(self, connection: socket.socket, greeting: bytes | None) -> None:
+        framing = self.framing_class(self.max_message_size)
+        if greeting is not None:
+            self._send(connection, framing.wrap(greeting))
         while not self._closing and (data := connection.recv(RECEIVE_SIZE)):
             self._cells[BYTES_IN] += len(data)
             framing.receive_data(data)
@@ -206,7 +214,7 @@ class EchoHandler(BaseRequestHandler):
         deadline = time.monotonic() + LINGER_TIME
         try:
             connection.shutdown(socket.SHUT_WR)
-            _limit_waits(connection, LINGER_TIME)
+            limit_waits(connection, LINGER_TIME)
             while connection.recv(RECEIVE_SIZE) and time.monotonic() < deadline:
                 continue
         except OSError:
@@ -255,20 +263,3 @@ HANDLERS: dict[str, type[EchoHandler]] = {
     "discard": DiscardHandler,
 }
 """The ready-made handlers by the name that ``--handler`` takes."""
-
-
-def _limit_waits(connection: socket.socket, seconds: float) -> None:
-    """Let a read or write that waits longer than *seconds* raise BlockingIOError.
-
-    The kernel keeps this limit (SO_RCVTIMEO, socket(7)) on its monotonic clock; a Python
-    socket timeout would add a poll() to every read and write.
-    """
-    limit = _timeval(seconds)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
-
-
-@lru_cache(maxsize=8)  # a server uses one value, or two
-def _timeval(seconds: float) -> bytes:
-    """A struct timeval; 0 would mean no limit."""
-    return struct.pack("@ll", *divmod(max(1, round(seconds * 1_000_000)), 1_000_000))

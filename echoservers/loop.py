@@ -31,7 +31,8 @@ class Loop:
         os.set_blocking(self._write, False)
         self._wake_pending = False
         self._owner = os.getpid()
-        self.stop_asked_by_child = False
+        self.on_stop: Callable[[], object] | None = None
+        """Called in the turn in which a forked child has asked for it."""
         self.watch(self._read, self._woken)
 
     @property
@@ -88,7 +89,7 @@ class Loop:
                 signal.set_wakeup_fd(-1)
 
     def ask_owner_to_stop(self) -> None:
-        """From a forked child: set `stop_asked_by_child` in the parent process."""
+        """From a forked child: have `on_stop` called in the parent process."""
         self._put(self._STOP)
 
     def close(self) -> None:
@@ -107,8 +108,8 @@ class Loop:
         # Behind the read: a wake() that comes between the two writes nothing, but the
         # thread is awake and looks at what has changed after this.
         self._wake_pending = False
-        if self._STOP in taken:
-            self.stop_asked_by_child = True
+        if self._STOP in taken and self.on_stop is not None:
+            self.on_stop()
 
     def _put(self, byte: bytes) -> None:
         try:

@@ -7,6 +7,7 @@ only when a name is not built in, or all are listed.
 """
 
 import importlib
+import os
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -194,7 +195,6 @@ def _transports_of(model: _Model) -> Mapping[str, Any]:
 
 
 def _describe(model: _Model, name: str, transport: str) -> Mode:
-    import os
     import socket
 
     reason = None
@@ -248,7 +248,8 @@ def _unknown(name: str) -> str:
     known = modes()
     names = [mode.name for mode in known]
     hint = did_you_mean(name.lower(), names + [a for m in known for a in m.aliases])
-    return f"there is no mode {name!r}{hint or '; known are ' + ', '.join(names)} (`echoservers modes` shows all)"
+    hint = hint or f"; known are {', '.join(names)}"
+    return f"there is no mode {name!r}{hint}; `echoservers modes` shows all"
 
 
 def server_class(name: str) -> type[ServingMixIn]:
@@ -348,8 +349,8 @@ def create_server(
     """Make the server of a mode, bound, and listening, but not yet serving.
 
     :param mode: a mode, or a mode spec with options: ``"threading-tcp:idle_timeout=5"``.
-    :param address: ``(host, port)`` or a path; None: 127.0.0.1, port 8007, or a path in
-        the user's run-time folder.  Port 0 takes a free one.
+    :param address: ``(host, port)``, or a path (text, bytes or `pathlib.Path`); None:
+        127.0.0.1, port 8007, or a path in the user's run-time folder.  Port 0: a free one.
     :param handler: a handler class, or its name; `EchoHandler` by default.
     :param options: the server's options; they go before those of the mode spec.
     :raises UnknownMode, ModeNotAvailable, OptionError, HandlerNotSupported: see there.
@@ -362,6 +363,8 @@ def create_server(
     if address is None:
         unix = found.transport.startswith("unix")
         address = default_unix_path(found.transport) if unix else (DEFAULT_HOST, DEFAULT_PORT)
+    elif isinstance(address, os.PathLike):
+        address = os.fspath(address)
     server = cls(address, handler_class, **values)
     server.mode = found.name
     return server

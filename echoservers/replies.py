@@ -24,10 +24,10 @@ __all__ = [
     "IP_PKTINFO",
     "MAX_DATAGRAM",
     "PACKET_INFO_ROOM",
+    "RESERVED_PORTS",
     "AnsweringSocket",
     "is_local",
     "reply_origin",
-    "unsafe_source",
 ]
 
 MAX_DATAGRAM = 65535
@@ -59,11 +59,6 @@ DROP_REASON_OF_ERROR = {
     errno.EADDRNOTAVAIL: "peer_gone",
     errno.EINVAL: "peer_gone",  # an address that cannot be sent to
 }
-
-
-def unsafe_source(port: int, own_port: int) -> bool:
-    """Whether a reply to *port* could start a loop between services."""
-    return port < RESERVED_PORTS or port == own_port
 
 
 class AnsweringSocket:

@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from logging import DEBUG
 from typing import Any, NamedTuple
 
 from .activity import ActiveRequest
@@ -260,6 +261,8 @@ class ServingMixIn(AdmissionMixIn):
         if self.is_stream:
             # A connection can be gone between poll() and accept() (UNP vol. 1, 16.6).
             self.socket.setblocking(False)
+        self._prepare_to_serve()
+        self.verbose = logger.isEnabledFor(DEBUG)
         self._listen(True)
         try:
             with self.loop.woken_by_signals():
@@ -275,11 +278,14 @@ class ServingMixIn(AdmissionMixIn):
             if self._close_loop_behind:
                 self.loop.close()
 
+    def _prepare_to_serve(self) -> None:
+        """For models that look something up once before they serve."""
+
     def _take_backlog(self) -> None:
         """Serve what the system had accepted for us when the drain began."""
         for _ in range(max(ACCEPT_BATCH, getattr(self, "request_queue_size", 0))):
             while (wait := self._time_to_resume()) != 0 and not self._aborting:
-                self._wait(wait)
+                self._turn(wait)
             if self._aborting or not (self._accept_one() or self._paused):
                 return
 
@@ -303,5 +309,5 @@ class ServingMixIn(AdmissionMixIn):
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return False
-                self._wait(left)
+                self._turn(left)
         return True

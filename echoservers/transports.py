@@ -13,20 +13,24 @@ from typing import Annotated, Any
 
 from .addresses import check_unix_path, family_of, normalise
 from .admission import RequestDropped
+from .counters import DROP_CELL
 from .options import Option, count, file_mode
 from .replies import (
     DROP_REASON_OF_ERROR,
     IP_PKTINFO,
     MAX_DATAGRAM,
     PACKET_INFO_ROOM,
+    RESERVED_PORTS,
     AnsweringSocket,
     is_local,
     reply_origin,
-    unsafe_source,
 )
 from .serving import ServingMixIn
+from .timeouts import CONNECTIONS_INHERIT, limit_waits
 
 __all__ = ["TCPServer", "UDPServer", "UnixDatagramServer", "UnixStreamServer"]
+
+DONT_WAIT = int(socket.MSG_DONTWAIT)
 
 _LINUX = hasattr(socket, "SO_PEERCRED")  # accept(2): elsewhere O_NONBLOCK is inherited
 
@@ -48,15 +52,33 @@ class TCPServer(ServingMixIn, socketserver.TCPServer):
         int, Option(count, "connections", "listen backlog: clients that wait to be accepted")
     ] = 1024  # the kernel cuts it to net.core.somaxconn, 4096 today and 128 before Linux 5.4
 
+    #: The limit that accepted connections have from the listening socket already.
+    inherited_timeout: float | None = None
+
     def server_bind(self) -> None:
         """Bind the socket: a family that fits the host, small replies not held back."""
         if isinstance(self.server_address, tuple):
             self._fit_family(self.server_address[0])
-        if self.is_stream and self.address_family != socket.AF_UNIX:
+        if self._is_tcp:
             # Accepted sockets inherit it, so it costs nothing a connection.  With Nagle's
             # algorithm the second of two small replies waits for the peer's delayed ACK.
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         super().server_bind()
+
+    @property
+    def _is_tcp(self) -> bool:
+        return self.is_stream and self.address_family != socket.AF_UNIX
+
+    def server_activate(self) -> None:
+        """Listen; connections inherit the handler's time limit where they can."""
+        # Before listen(): a connection has what was set when its handshake ended.  Only for
+        # handlers that know of it: to others a limit of ours would be a surprise.
+        wanted = getattr(self.RequestHandlerClass, "inheritable_timeout", None)
+        if wanted and CONNECTIONS_INHERIT and self._is_tcp:
+            self.inherited_timeout = wanted(self)
+            if self.inherited_timeout is not None:
+                limit_waits(self.socket, self.inherited_timeout)
+        super().server_activate()
 
     def _fit_family(self, host: Any) -> None:
         """Change the socket's family when *host* is of another."""
@@ -119,19 +141,21 @@ class UDPServer(TCPServer, socketserver.UDPServer):
         """
         if self._packet_info is None:
             sock: Any = self.socket
-            size, source = sock.recvfrom_into(self._buffer, 0, socket.MSG_DONTWAIT)
+            size, source = sock.recvfrom_into(self._buffer, 0, DONT_WAIT)
         else:
             size, source, sock = self._receive_with_destination(self._packet_info)
         longest = self.max_message_size
         if size > self.max_packet_size or (longest is not None and size > longest):
             raise self._dropped("too_long")
-        if self._has_ports and unsafe_source(source[1], self.server_address[1]):
-            raise self._dropped("unsafe_source")
+        if self._has_ports:
+            port = source[1]
+            if port < RESERVED_PORTS or port == self.server_address[1]:
+                raise self._dropped("unsafe_source")
         return (bytes(self._buffer[:size]), sock), source
 
     def _receive_with_destination(self, wanted: tuple[int, int]) -> tuple[int, Any, Any]:
         size, extra, _, source = self.socket.recvmsg_into(
-            [self._buffer], PACKET_INFO_ROOM, socket.MSG_DONTWAIT
+            [self._buffer], PACKET_INFO_ROOM, DONT_WAIT
         )
         for level, kind, data in extra:
             if (level, kind) == wanted:
@@ -142,8 +166,11 @@ class UDPServer(TCPServer, socketserver.UDPServer):
         return size, source, self.socket
 
     def _dropped(self, reason: str) -> RequestDropped:
-        self.activity.drop(None, reason)
+        self.activity.loop_cells[DROP_CELL[reason]] += 1
         return RequestDropped()
+
+    def _count_drop(self, request: Any, reason: str) -> None:
+        self.cells_of(request)[DROP_CELL[reason]] += 1
 
     def send_datagram(self, reply: bytes, request: Any, client_address: Any) -> int:
         """Send *reply* to *request*, or drop and count it; never waits.
@@ -154,18 +181,18 @@ class UDPServer(TCPServer, socketserver.UDPServer):
         """
         message, sock = request
         if not client_address:
-            self.activity.drop(request, "no_address")
+            self._count_drop(request, "no_address")
         elif len(reply) > len(message) and not is_local(client_address):
-            self.activity.drop(request, "amplification")
+            self._count_drop(request, "amplification")
         else:
             try:
-                sent: int = sock.sendto(reply, socket.MSG_DONTWAIT, client_address)
+                sent: int = sock.sendto(reply, DONT_WAIT, client_address)
                 return sent
             except OSError as error:
                 reason = DROP_REASON_OF_ERROR.get(error.errno or 0)
                 if reason is None:
                     raise
-                self.activity.drop(request, reason)
+                self._count_drop(request, reason)
         return 0
 
 

@@ -1,5 +1,6 @@
 """A program at a terminal of its own, and the person who types there."""
 
+import codecs
 import os
 import pty
 import select
@@ -8,19 +9,23 @@ import subprocess
 import sys
 import time
 from types import TracebackType
+from typing import IO
 
 from support import PATIENCE, ROOT
 
 
 class Terminal:
-    """``python -m echoservers ...`` with a pseudo-terminal for its standard streams."""
+    """``python -m echoservers ...`` with a pseudo-terminal for its standard streams.
 
-    def __init__(self, *arguments: str) -> None:
+    :param stdout: a file for its standard output, instead.
+    """
+
+    def __init__(self, *arguments: str, stdout: IO[bytes] | None = None) -> None:
         self._ours, its = pty.openpty()
         self.process = subprocess.Popen(
             ["setsid", "--ctty", sys.executable, "-m", "echoservers", *arguments],
             stdin=its,
-            stdout=its,
+            stdout=its if stdout is None else stdout,
             stderr=its,
             env={
                 **os.environ,
@@ -30,6 +35,7 @@ class Terminal:
             },
         )
         os.close(its)
+        self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
         self.shown = ""
         """Everything that was shown so far."""
         self._seen = 0
@@ -66,18 +72,18 @@ class Terminal:
         """Wait until the program has ended; its exit code."""
         deadline = time.monotonic() + PATIENCE
         while self._read(deadline - time.monotonic()):
-            continue
+            assert time.monotonic() < deadline, f"does not end: {self.shown!r}"
         return self.process.wait(PATIENCE)
 
     def _read(self, longest: float) -> bool:
         """Take what is shown next; False at the end of the program."""
-        if not select.select([self._ours], [], [], longest)[0]:
+        if not select.select([self._ours], [], [], max(0, longest))[0]:
             return True
         try:
             data = os.read(self._ours, 65536)
         except OSError:  # EIO: nobody has the terminal open any more
             return False
-        self.shown += data.decode("utf-8", "backslashreplace")
+        self.shown += self._decoder.decode(data)
         return bool(data)
 
 

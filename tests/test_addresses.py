@@ -22,7 +22,7 @@ from echoservers.addresses import (
     parse_port,
     peer_name,
 )
-from support import NAMES, free_address
+from support import NAMES, UNIX_NAMES, serving
 
 STREAM, DATAGRAM = socket.SOCK_STREAM, socket.SOCK_DGRAM
 
@@ -185,7 +185,7 @@ def test_the_endpoint_of_a_socket(kind: int, address: object, url: str) -> None:
 
 @pytest.mark.parametrize("mode", NAMES)
 def test_a_client_reaches_the_endpoint_that_a_server_names(mode: str, folder: Path) -> None:
-    with echoservers.start_server(mode, free_address(mode, folder)) as server:
+    with serving(mode, folder) as server:
         transport, address = parse_endpoint(server.endpoint())
         assert transport == next(m.transport for m in echoservers.modes() if m.name == mode)
         assert address == server.server_address
@@ -194,7 +194,7 @@ def test_a_client_reaches_the_endpoint_that_a_server_names(mode: str, folder: Pa
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/net/unix"), reason="only Linux has abstract sockets")
-@pytest.mark.parametrize("mode", [name for name in NAMES if "unix" in name])
+@pytest.mark.parametrize("mode", [n for n in UNIX_NAMES if not n.startswith("forking")])
 def test_an_abstract_socket_is_reached_at_its_endpoint_and_leaves_no_file(
     mode: str, folder: Path
 ) -> None:
@@ -225,13 +225,14 @@ def test_the_default_path_is_in_the_users_own_folder(
     [
         ("", socket.AF_INET),
         ("127.0.0.1", socket.AF_INET),
+        (b"127.0.0.1", socket.AF_INET),
         ("localhost", socket.AF_INET),
         ("::1", socket.AF_INET6),
         ("::", socket.AF_INET6),
         ("::ffff:127.0.0.1", socket.AF_INET6),
     ],
 )
-def test_the_family_fits_the_host(host: str, family: int) -> None:
+def test_the_family_fits_the_host(host: str | bytes, family: int) -> None:
     assert family_of(host, STREAM) == family
 
 

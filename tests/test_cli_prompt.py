@@ -1,14 +1,13 @@
 """``echoservers client`` at a terminal: a prompt for a person."""
 
 import importlib.util
-import os
 import signal
 import socket
 from pathlib import Path
 
 import pytest
 
-from support import NAMES, PATIENCE, program, serve_arguments
+from support import PATIENCE, STREAM_NAMES, program, serve_arguments, state_of, wait_until
 from terminal import Terminal, why_no_terminal
 
 pytestmark = pytest.mark.skipif(why_no_terminal() is not None, reason=str(why_no_terminal()))
@@ -50,7 +49,7 @@ def handlers(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("mode", NAMES)
+@pytest.mark.parametrize("mode", [*STREAM_NAMES, "udp", "unix-datagram"])
 def test_a_line_is_typed_and_its_reply_shown(mode: str, folder: Path) -> None:
     with program(*serve_arguments(mode, folder)) as server, Terminal("client", server.url) as user:
         assert user.wait_for("> ") == f"connected to {server.url}; Ctrl-D ends\r\n> "
@@ -165,11 +164,9 @@ def test_the_server_closing_behind_a_reply_ends_the_prompt(handlers: Path) -> No
         user.wait_for("> ")
         user.type("quit\r")
         user.wait_for("\nbye\r\n")
-        with_next_line = "> "
-        if user.wait_for("\n").startswith(with_next_line):
-            user.type("\r")  # the end came when the prompt was there already
+        user.type("\r")  # the prompt may be there already
         assert user.wait_for_end() == 0
-        assert user.shown.endswith(f"{server.url} has closed the connection\r\n")
+        assert f"{server.url} has closed the connection\r\n" in user.shown
 
 
 def test_the_server_closing_while_the_prompt_waits_is_told_with_the_next_line() -> None:
@@ -200,7 +197,11 @@ def test_a_server_that_resets_the_connection_is_an_error() -> None:
 def test_ctrl_c_ends_the_prompt_on_a_line_of_its_own() -> None:
     with program("--port", "0") as server, Terminal("client", server.url) as user:
         user.wait_for("> ")
-        user.type("never sent\x03")
+        user.type("never sent")
+        user.wait_for("never sent")
+        # CPython misses a signal that comes just before it waits for the next key.
+        wait_until(lambda: state_of(user.process.pid) == "S", "the prompt waits")
+        user.type("\x03")
         assert user.wait_for_end() == 128 + signal.SIGINT
         assert user.shown.endswith("\r\n")
         assert "Traceback" not in user.shown
@@ -216,8 +217,14 @@ def test_ctrl_c_at_the_meter_prints_the_summary() -> None:
         assert "\r\n1 sent, 1 received, 0% lost, " in user.shown
 
 
-def test_output_into_a_file_makes_it_a_filter(folder: Path) -> None:
-    # Half a prompt in the file would be of no use to anybody.
-    with program("--port", "0") as server, Terminal("client", server.url) as user:
-        user.wait_for("> ")  # while here there is one
-    assert os.path.exists(folder)
+def test_what_is_typed_is_filtered_when_the_output_goes_into_a_file(folder: Path) -> None:
+    with (
+        program("--port", "0") as server,
+        (folder / "output").open("wb") as output,
+        Terminal("client", server.url, stdout=output) as user,
+    ):
+        user.type("hello\r")
+        user.wait_for("hello\r\n")  # as the terminal shows what is typed
+        user.type("\x04")
+        assert user.wait_for_end() == 0
+    assert (folder / "output").read_text() == "hello\n"

@@ -125,6 +125,18 @@ def test_one_thread_may_send_while_another_receives(folder: Path) -> None:
     assert received == data
 
 
+@pytest.mark.parametrize("where", ["tcp", "udp"])
+@pytest.mark.parametrize("framing", FRAMINGS)
+def test_what_is_no_bytes_is_refused_and_harms_nothing(
+    where: str, framing: str, folder: Path
+) -> None:
+    with client_of(where, folder, framing=framing) as client:
+        for wrong in ("text", 7, None):
+            with pytest.raises(TypeError):
+                client.echo(wrong)  # type: ignore[arg-type]
+        assert client.echo(b"hello") == b"hello"
+
+
 # --- greetings, half-close, the end -----------------------------------------------------
 
 

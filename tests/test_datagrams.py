@@ -9,7 +9,6 @@ import pytest
 
 import echoservers
 from echoservers import EchoHandler, TimestampHandler
-from echoservers.replies import unsafe_source
 from support import (
     DATAGRAM_NAMES,
     PATIENCE,
@@ -111,11 +110,6 @@ def test_our_own_port_as_source_gets_no_reply(mode: str, folder: Path) -> None:
         assert server.stats()["dropped"]["unsafe_source"] == 1
 
 
-def test_port_0_is_unsafe() -> None:
-    assert unsafe_source(0, 8007)
-    assert not unsafe_source(1024, 8007)
-
-
 @pytest.mark.parametrize("mode", UDP_NAMES)
 def test_a_broadcast_gets_no_reply(mode: str, folder: Path) -> None:
     with serving(mode, folder, host="0.0.0.0") as server:
@@ -163,7 +157,7 @@ class Slow(EchoHandler):
 
     def respond(self, message: bytes) -> bytes:
         if message == b"wait":
-            self.gate.wait(0.05)
+            self.gate.wait(0.2)
         return message
 
 
@@ -176,12 +170,18 @@ def test_a_flood_never_makes_more_workers_than_the_cap(mode: str, folder: Path) 
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
             client.settimeout(PATIENCE)
             client.connect(server.address)
-            most = 0
-            for _ in range(60):
+
+            def workers() -> int:
+                return threads_of(server.pid) - 1 + len(children_of(server.pid))
+
+            for _ in range(40):
                 client.send(b"wait")
-                most = max(most, threads_of(server.pid) - 1, len(children_of(server.pid)))
-            assert client.recv(10) == b"wait"
-            assert 1 <= most <= 4
+            wait_until(lambda: workers() > 0, "the first is being served")
+            most = 0
+            for _ in range(40):
+                most = max(most, workers())
+                assert client.recv(10) == b"wait"
+            assert 1 <= most <= 4 + 2  # a thread that has just ended may still be on its way out
         assert server.stop()[0] == 0
 
 

@@ -285,6 +285,7 @@ def test_nothing_comes_out_behind_an_error(framing: Framing, wire: bytes) -> Non
         (LengthPrefixedFraming, (100_000).to_bytes(4, "big"), b"x"),
         (LengthPrefixedFraming, b"", prefixed(b"x" * 96)),
     ],
+    ids=["raw", "no end", "many ends", "huge prefix", "prefix at the limit", "many prefixes"],
 )
 def test_an_endless_stream_is_never_held_beyond_the_limit(
     framing_class: type[Framing], start: bytes, piece: bytes

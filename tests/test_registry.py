@@ -318,6 +318,15 @@ def test_without_an_address_it_is_a_path_in_the_users_own_folder(
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.parametrize("kind", [str, Path, os.fsencode])
+@pytest.mark.parametrize("name", ["unix-stream", "unix-datagram"])
+def test_a_path_may_be_text_bytes_or_a_path(name: str, kind: Any, folder: Path) -> None:
+    with echoservers.create_server(name, kind(folder / "e.sock")) as server:
+        assert server.endpoint().endswith(f"://{folder}/e.sock")
+        assert [path.name for path in folder.iterdir()] == ["e.sock"]
+    assert list(folder.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_started_server_serves_until_its_block_ends(name: str, folder: Path) -> None:
     with serving(name, folder) as server:

@@ -145,14 +145,15 @@ def _prompt(client: EchoClient, framing: str) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=errors)  # what is no text goes and comes all the same
     whole_lines = client.is_stream and framing == "raw"
-    patience = GREETING_TIME
+    patience = GREETING_TIME if client.is_stream else 0
     print(f"connected to {client.endpoint}; Ctrl-D ends")
     try:
         while _show_unasked(client, patience):
             patience = 0
             data = os.fsencode(input("> "))
             try:
-                if not _exchange(client, data, whole_lines):
+                # What came while the person was typing comes first.
+                if not (_show_unasked(client, 0) and _exchange(client, data, whole_lines)):
                     break
             except TimeoutError as error:
                 print(error)

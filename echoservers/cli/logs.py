@@ -65,8 +65,15 @@ class _StderrHandler(logging.Handler):
             self.handleError(record)  # a record that cannot be shown ends no connection
 
     def _put(self, record: logging.LogRecord) -> None:
+        """Write the lines of *record*, together as far as a pipe takes them whole."""
+        batch = b""
         for line in self._lines_of(record, self._verbose):
-            self._write(line.encode("utf-8", "backslashreplace") + b"\n")
+            data = line.encode("utf-8", "backslashreplace") + b"\n"
+            if len(batch) + len(data) > MAX_LINE:
+                self._write(batch)
+                batch = b""
+            batch += data
+        self._write(batch)
 
 
 def _notice(dropped: int) -> logging.LogRecord:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 
 from ..activity import ActiveRequest
 from ..admission import WorkerUnavailable, ignoring_gone
-from ..counters import CELLS
+from ..counters import CELLS, ERRORS
 from ..log import logger
 from ..options import Option, count
 from ..serving import ServingMixIn
@@ -50,8 +50,14 @@ class ForkingMixIn(ServingMixIn):
         self.active_children: dict[int, ActiveRequest] = {}
         self._descriptors: dict[int, int] = {}
         self._unwatched: set[int] = set()
+        self._interruptible = False
         self._shared_cells = SharedCells()
         super().__init__(*args, **kwargs)
+
+    def _prepare_to_serve(self) -> None:
+        super()._prepare_to_serve()
+        # Looked up once, here: each child that did it would copy twenty pages of memory.
+        self._interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
     def capacity(self) -> int:
         """How many requests may be in progress: one a child."""
@@ -81,6 +87,8 @@ class ForkingMixIn(ServingMixIn):
     def _serve_in_child(self, record: ActiveRequest) -> NoReturn:
         status = 1
         try:
+            if self._interruptible:  # Ctrl-C reaches the whole group; the parent ends its children
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
             self.activity.restart_in_child(record)
             self.active_children = {}  # they are the parent's
             self._serving_thread = None
@@ -91,6 +99,7 @@ class ForkingMixIn(ServingMixIn):
         except Exception:
             self.handle_error(record.request, record.client_address)
         finally:
+            self.activity.in_progress = {}  # to end it is the parent's, in its own memory
             try:
                 self.shutdown_request(record.request)
             finally:
@@ -123,7 +132,7 @@ class ForkingMixIn(ServingMixIn):
         record = self.active_children.pop(pid)
         cells = record.cells
         if os.WIFSIGNALED(status) and not record.aborted:
-            self.activity.count_error(record.request)
+            self.cells_of(record.request)[ERRORS] += 1
             logger.warning("a child was killed by signal %d", os.WTERMSIG(status))
         self.close_request(record.request)
         if isinstance(cells, memoryview):
@@ -144,12 +153,12 @@ class ForkingMixIn(ServingMixIn):
         self.collect_children()  # no loop is running that would
         super()._handle_request_noblock()
 
-    def _wait(self, longest: float | None) -> None:
+    def _turn(self, longest: float | None) -> None:
         for pid in list(self._unwatched):
             self._reap(pid)
         if self._unwatched:
             longest = SWEEP_INTERVAL if longest is None else min(longest, SWEEP_INTERVAL)
-        super()._wait(longest)
+        super()._turn(longest)
 
     def abort_request(self, record: ActiveRequest) -> None:
         """Cut the connection and end the child at once."""

@@ -1,0 +1,319 @@
+"""The log on standard error: what stands in it, and that nothing ever waits for its reader."""
+
+import contextlib
+import json
+import os
+import re
+import select
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support import (
+    NAMES,
+    PATIENCE,
+    STREAM_NAMES,
+    Program,
+    connect_to,
+    echo,
+    program,
+    receive_exactly,
+    serve_arguments,
+)
+
+MAX_LINE = 4096  # bytes, with the newline: PIPE_BUF
+
+HANDLERS = """
+from echoservers import EchoHandler
+
+class Fails(EchoHandler):
+    def respond(self, message):
+        if message == b"fail":
+            raise ValueError("one\\ntwo \\x1b[31mred")
+        if message == b"fail at length":
+            raise ValueError("x" * 1000000)
+        return message
+"""
+
+
+@contextlib.contextmanager
+def full_pipe() -> Iterator[tuple[int, int]]:
+    """A pipe that takes no more: (read end, write end)."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(write, b"x" * 65536)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(write, b"x")
+    os.set_blocking(write, True)  # as a program gets it
+    try:
+        yield read, write
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+@contextlib.contextmanager
+def full_device() -> Iterator[int]:
+    device = os.open("/dev/full", os.O_WRONLY)
+    try:
+        yield device
+    finally:
+        os.close(device)
+
+
+@contextlib.contextmanager
+def full_socket() -> Iterator[int]:
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        writer.setblocking(False)
+        for size in (65536, 1):
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    writer.send(b"x" * size)
+        writer.setblocking(True)
+        yield writer.fileno()
+
+
+@contextlib.contextmanager
+def only_write_end() -> Iterator[int]:
+    with full_pipe() as (_, write):
+        yield write
+
+
+UNREADABLE = {
+    "a pipe that nobody reads": only_write_end,
+    "a full disk": full_device,
+    "a socket that nobody reads": full_socket,
+}
+CLOSED = ("bash", "-c", 'exec "$@" 2>&-', "bash")
+
+
+def check_that_echo_goes_on(server: Program) -> None:
+    for _ in range(3):
+        with connect_to(server.url, timeout=1) as client:
+            echo(client, b"x" * 500)
+
+
+@pytest.mark.parametrize("where", UNREADABLE)
+@pytest.mark.parametrize("mode", NAMES)
+def test_echo_goes_on_when_standard_error_is(mode: str, where: str, folder: Path) -> None:
+    arguments = [*serve_arguments(mode, folder), "--verbose"]
+    with UNREADABLE[where]() as stderr, program(*arguments, stderr=stderr) as server:
+        check_that_echo_goes_on(server)
+        assert server.stop()[0] == 0
+
+
+@pytest.mark.parametrize("mode", NAMES)
+def test_echo_goes_on_when_standard_error_is_closed(mode: str, folder: Path) -> None:
+    arguments = [*serve_arguments(mode, folder), "--verbose"]
+    with program(*arguments, wrapper=CLOSED) as server:
+        check_that_echo_goes_on(server)
+        assert server.stop()[0] == 0
+
+
+@pytest.mark.parametrize("mode", ["tcp", "threading-udp", "forking-unix-stream"])
+def test_echo_goes_on_when_the_reader_of_standard_error_has_gone(mode: str, folder: Path) -> None:
+    with program(*serve_arguments(mode, folder), "--verbose") as server:
+        assert server.process.stderr is not None
+        server.process.stderr.close()
+        check_that_echo_goes_on(server)
+        server.process.terminate()
+        assert server.process.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize("mode", ["tcp", "threading-udp", "forking-unix-stream"])
+def test_echo_goes_on_when_the_pipe_fills_while_serving(mode: str, folder: Path) -> None:
+    arguments = [*serve_arguments(mode, folder), "--verbose"]
+    with program(*arguments) as server:  # whose standard error is a pipe; we do not read it yet
+        with connect_to(server.url, timeout=1) as client:
+            for _ in range(100):  # the pipe has 64 KiB
+                echo(client, b"\x01" * 900)
+        check_that_echo_goes_on(server)
+        _, log = server.stop()
+        assert 50_000 < len(log) <= 65536
+        assert log.endswith("\n")  # no half line
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_what_was_dropped_is_told_when_there_is_room_again(log_format: str) -> None:
+    arguments = ["--port", "0", "--verbose", "--log-format", log_format]
+    with full_pipe() as (read, write), program(*arguments, stderr=write) as server:
+        with connect_to(server.url) as client:
+            for _ in range(3):
+                echo(client)
+        with connect_to(server.url) as client:
+            echo(client)
+        os.set_blocking(read, False)
+        with contextlib.suppress(BlockingIOError):
+            while os.read(read, 65536):
+                continue
+        with connect_to(server.url) as client:
+            echo(client)
+        assert server.stop()[0] == 0
+        lines = os.read(read, 65536).decode().splitlines()
+    if log_format == "json":
+        lines = [json.loads(line)["message"] for line in lines]
+    assert lines[0] == "6 log lines were dropped: standard error took no more"
+    assert lines[1].startswith("connected from ")
+    assert not any("dropped" in line for line in lines[1:])
+
+
+def test_the_flags_of_a_shared_standard_error_stay_as_they_were() -> None:
+    # O_NONBLOCK would reach the shell that shares the terminal.
+    with full_pipe() as (_, write), program("--port", "0", stderr=write) as server:
+        check_that_echo_goes_on(server)
+        assert os.get_blocking(write)
+
+
+# --- one line, and nothing that was not asked for ---------------------------------------
+
+
+@pytest.mark.parametrize("mode", NAMES)
+def test_control_characters_in_a_message_are_spelled_out(mode: str, folder: Path) -> None:
+    with program(*serve_arguments(mode, folder), "--verbose") as server:
+        with connect_to(server.url) as client:
+            echo(client, b"one\ntwo\r\x1b[31mred\x00\x7f\xc2\x85\xff \xe2\x80\xae \xc3\xa9")
+        _, log = server.stop()
+    (line,) = [line for line in log.split("\n") if line.startswith("[from ")]
+    assert line.endswith(r"] one\ntwo\r\x1b[31mred\x00\x7f\x85\xff \u202e é")
+    assert log.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+@pytest.mark.parametrize("mode", [name for name in NAMES if "unix" in name])
+def test_control_characters_in_a_peers_name_are_spelled_out(
+    mode: str, log_format: str, folder: Path
+) -> None:
+    arguments = [*serve_arguments(mode, folder), "--verbose", "--log-format", log_format]
+    name = f"{folder}/a\nconnected from \x1b[31m"
+    shown = name.replace("\n", r"\n").replace("\x1b", r"\x1b")
+    kind = socket.SOCK_STREAM if mode in STREAM_NAMES else socket.SOCK_DGRAM
+    with program(*arguments) as server:
+        with socket.socket(socket.AF_UNIX, kind) as client:
+            client.bind(name)
+            client.settimeout(PATIENCE)
+            client.connect(f"{folder}/server.sock")
+            echo(client)
+        _, log = server.stop()
+    assert log.count("\n") == 3
+    assert log.replace("\n", "").isprintable()
+    if log_format == "json":
+        records = [json.loads(line) for line in log.splitlines()]
+        assert [record.get("peer") for record in records] == [shown, shown, None]
+    else:
+        assert log.split("\n")[:2] == [f"connected from {shown}", f"[from {shown}] hello"]
+
+
+@pytest.mark.parametrize("mode", NAMES)
+def test_without_verbose_no_message_and_no_connection_is_logged(mode: str, folder: Path) -> None:
+    with program(*serve_arguments(mode, folder)) as server:
+        with connect_to(server.url) as client:
+            echo(client, b"a secret")
+        _, log = server.stop()
+    assert re.fullmatch(r"drained [01] connections?, aborted 0\n", log)
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+@pytest.mark.parametrize(
+    "message", [b"x" * 60000, b"\0" * 60000, "é".encode() * 30000, "😀".encode() * 15000]
+)
+def test_lines_of_long_messages_are_bounded(message: bytes, log_format: str) -> None:
+    arguments = ["--mode", "udp", "--port", "0", "--verbose", "--log-format", log_format]
+    with program(*arguments) as server:
+        with connect_to(server.url) as client:
+            echo(client, message)
+        _, log = server.stop()
+    _, line, _ = log.split("\n", 2)
+    assert len(line.encode()) < MAX_LINE
+    if log_format == "json":
+        record = json.loads(line)
+        assert record["bytes"] == 60000
+        line = record["message"]
+    shown = line.partition("] ")[2]
+    assert shown[:4] in ("xxxx", r"\x00", "éééé", "😀😀😀😀")
+    if shown[0] == "x":
+        assert shown == "x" * 1000 + "... (59000 more)"
+
+
+# --- a handler that fails ---------------------------------------------------------------
+
+
+def log_of_failures(mode: str, folder: Path, *flags: str, message: bytes = b"fail") -> list[str]:
+    (folder / "handlers.py").write_text(HANDLERS)
+    arguments = [*serve_arguments(mode, folder), "--handler", "handlers:Fails", *flags]
+    with program(*arguments, cwd=folder) as server:
+        with connect_to(server.url) as client:
+            client.sendall(message)
+            if client.type == socket.SOCK_STREAM:
+                assert client.recv(1) == b""
+            else:
+                assert select.select([server.process.stderr], [], [], PATIENCE)[0]
+        with connect_to(server.url) as client:
+            echo(client)
+        _, log = server.stop()
+    return log.split("\n")[:-1]
+
+
+@pytest.mark.parametrize("mode", NAMES)
+def test_a_failing_handler_is_one_line_that_says_where(mode: str, folder: Path) -> None:
+    failed, drained = log_of_failures(mode, folder)
+    assert failed.startswith("handler failed, closing ")
+    assert r": ValueError: one\ntwo \x1b[31mred (" in failed
+    assert re.search(r"/handlers\.py:7\)$", failed)
+    assert drained.startswith("drained ")
+
+
+@pytest.mark.parametrize("mode", NAMES)
+def test_verbose_shows_the_traceback_of_a_failing_handler(mode: str, folder: Path) -> None:
+    lines = log_of_failures(mode, folder, "--verbose")
+    start = next(n for n, line in enumerate(lines) if line.startswith("handler failed, "))
+    assert lines[start + 1] == "    Traceback (most recent call last):"
+    end = next(n for n, line in enumerate(lines) if n > start and not line.startswith("    "))
+    assert lines[end - 2 : end] == ["    ValueError: one", r"    two \x1b[31mred"]
+    assert any('handlers.py", line 7, in respond' in line for line in lines[start:end])
+
+
+@pytest.mark.parametrize("verbose", [True, False])
+def test_a_failing_handler_is_one_json_object(verbose: bool, folder: Path) -> None:
+    flags = ["--log-format", "json", *(["--verbose"] if verbose else [])]
+    records = [json.loads(line) for line in log_of_failures("threading-tcp", folder, *flags)]
+    (failed,) = [record for record in records if record["event"] == "error"]
+    assert failed["level"] == "error"
+    assert "ValueError: one\ntwo" in failed["message"]
+    assert failed["peer"].startswith("127.0.0.1:")
+    assert re.search(r"/handlers\.py:7$", failed["place"])
+    assert ("traceback" in failed) == verbose
+    if verbose:
+        assert failed["traceback"].endswith("ValueError: one\ntwo \x1b[31mred\n")
+
+
+@pytest.mark.parametrize("flags", [(), ("--verbose",), ("--log-format", "json", "--verbose")])
+def test_lines_of_long_errors_are_bounded(flags: tuple[str, ...], folder: Path) -> None:
+    lines = log_of_failures("tcp", folder, *flags, message=b"fail at length")
+    assert all(len(line) < MAX_LINE for line in lines)
+    assert any(len(line) > 1000 for line in lines)
+    if "json" in flags:
+        assert [json.loads(line) for line in lines]
+
+
+def test_a_forking_server_tells_nothing_twice(folder: Path) -> None:
+    # Lines that the parent dropped are not the children's to tell.
+    arguments = ["--mode", "forking-tcp", "--port", "0", "--verbose"]
+    with full_pipe() as (read, write), program(*arguments, stderr=write) as server:
+        with connect_to(server.url) as client:
+            echo(client)
+        os.set_blocking(read, False)
+        with contextlib.suppress(BlockingIOError):
+            while os.read(read, 65536):
+                continue
+        for _ in range(3):
+            with connect_to(server.url) as client:
+                client.sendall(b"hello")
+                receive_exactly(client, 5)
+        assert server.stop()[0] == 0
+        assert b"dropped" not in os.read(read, 65536)
