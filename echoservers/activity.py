@@ -99,9 +99,7 @@ class Activity:
         """A request was admitted, but nobody serves it; None: one without a record."""
         with self._lock:
             if record is None:
-                self.at_once -= 1
-                self._accepted += 1
-                self._refused[reason] += 1
+                self.refuse(reason)
             elif self.end(record):
                 self._closed -= 1
                 self._refused[reason] += 1

@@ -14,7 +14,7 @@ from typing import Any
 
 from .activity import ActiveRequest, Activity
 from .addresses import normalise, peer_name
-from .counters import ERRORS, Cells, Stats
+from .counters import ERRORS, INPUT_ENDED, Cells, Stats
 from .interrupts import is_users_interrupt
 from .log import Throttle, logger
 from .loop import Loop
@@ -200,9 +200,7 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
             are the caller's, as under `socketserver`.
         """
         record = None
-        if self._serves_at_once:
-            self.activity.at_once += 1
-        else:
+        if not self._serves_at_once:
             source = self._source(client_address)
             refusal = self._refusal(source)
             if refusal:
@@ -214,19 +212,26 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
         try:
             if self.verify_request(request, client_address):
                 self.process_request(request, client_address)
+                if record is None:
+                    self.activity.at_once += 1
                 return
             self.activity.give_up(record, "verify_request")
         except WorkerUnavailable as error:
             self.activity.give_up(record, "no_worker")
             self._trouble.warning("closing %s: %s", peer_name(client_address), error)
         except Exception:
-            self.handle_error(request, client_address)
+            self._failed(request, client_address, record)
         except BaseException as error:
             if not contain or is_users_interrupt(error):
                 self.shutdown_request(request)
                 raise
-            self.handle_error(request, client_address)
+            self._failed(request, client_address, record)
         self.shutdown_request(request)
+
+    def _failed(self, request: Any, client_address: Any, record: ActiveRequest | None) -> None:
+        if record is None:
+            self.activity.at_once += 1
+        self.handle_error(request, client_address)
 
     def _source(self, client_address: Any) -> str | None:
         if self.max_connections_per_source is None or not isinstance(client_address, tuple):
@@ -271,7 +276,9 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
         error = sys.exc_info()[1]
         peer = peer_name(client_address)
         inherited = super().handle_error
-        gone = isinstance(error, (ConnectionError, TimeoutError))
+        gone = isinstance(error, (ConnectionError, TimeoutError)) and not getattr(
+            self.RequestHandlerClass, "ends_with_input", False
+        )
         if not gone:
             self.cells_of(request)[ERRORS] += 1
         if getattr(inherited, "__func__", None) is not socketserver.BaseServer.handle_error:
@@ -290,6 +297,7 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
 
     def half_close(self, record: ActiveRequest) -> None:
         """End the input of a request behind what has arrived already."""
+        self.cells_of(record.request)[INPUT_ENDED] = 1
         if isinstance(record.request, _Socket):
             ignoring_gone(record.request.shutdown, socket.SHUT_RD)
 

@@ -22,7 +22,10 @@ DROP_REASONS = (
 )
 """Why a datagram or its reply was dropped."""
 
-_FIRST_DROP = ERRORS + 1
+INPUT_ENDED = ERRORS + 1
+"""Not a count: 1 when we have ended the input of the request, not its peer."""
+
+_FIRST_DROP = INPUT_ENDED + 1
 CELLS = _FIRST_DROP + len(DROP_REASONS)
 """How many numbers one worker counts."""
 

@@ -12,7 +12,8 @@ from socketserver import BaseRequestHandler
 from typing import Any
 
 from .addresses import peer_name
-from .counters import BYTES_IN, BYTES_OUT, ERRORS, MESSAGES, Cells, new_cells
+from .closing import linger, wait_until_taken
+from .counters import BYTES_IN, BYTES_OUT, ERRORS, INPUT_ENDED, MESSAGES, Cells, new_cells
 from .errors import FramingError
 from .framing import DEFAULT_MAX_MESSAGE_SIZE, Framing, RawFraming
 from .interrupts import is_users_interrupt
@@ -33,10 +34,6 @@ and larger reads no longer save time beside the copy that they cost."""
 
 SEND_SIZE = 65536
 """Bytes of replies gathered before they are sent, when many messages came at once."""
-
-LINGER_TIME = 1.0
-"""Seconds: how long a connection that we close first is read on.  Data that arrives
-after a close makes the kernel send a reset, which can destroy a reply in flight."""
 
 
 class EchoHandler(BaseRequestHandler):
@@ -68,10 +65,15 @@ class EchoHandler(BaseRequestHandler):
     max_message_size: int = DEFAULT_MAX_MESSAGE_SIZE
     timeout: float | None = None
 
-    #: ``handle()`` ends by itself once the reading side is shut down and all is answered.
+    #: ``handle()`` is the one below: it ends by itself once the input is shut down and all
+    #: is answered, minds the time limits, and tells a peer that has gone from a fault.
     ends_with_input = True
 
     _closing = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.ends_with_input = cls.handle is EchoHandler.handle
 
     def greet(self) -> bytes | None:
         """Bytes to send when the connection begins, or None; nothing for datagrams."""
@@ -88,7 +90,7 @@ class EchoHandler(BaseRequestHandler):
     @classmethod
     def inheritable_timeout(cls, server: Any) -> float | None:
         """What the listening socket of *server* may hand on to its connections."""
-        if cls.handle is not EchoHandler.handle:
+        if not cls.ends_with_input:
             return None
         return server.idle_timeout if cls.timeout is None else cls.timeout
 
@@ -115,15 +117,8 @@ class EchoHandler(BaseRequestHandler):
                 self._handle_datagram(*self.request)
             else:
                 self._handle_stream(self.request)
-        except (ConnectionError, BlockingIOError) as error:
-            # The peer has gone, or made no progress in time: its business, not a fault.
-            self._say_ended(
-                "idle for too long" if isinstance(error, BlockingIOError) else error.strerror
-            )
-        except FramingError as error:
-            self._cells[ERRORS] += 1
-            self._say_ended(str(error))
-            self._linger(self.request)
+        except _PeerEnded as ended:
+            self._say_ended(str(ended))
         except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:
             if is_users_interrupt(error):
                 raise
@@ -155,42 +150,60 @@ class EchoHandler(BaseRequestHandler):
         else:
             self._converse(connection, greeting)
         if self._closing:
-            self._linger(connection)
+            linger(connection)
+        elif self._cells[INPUT_ENDED]:
+            wait_until_taken(connection)
 
     def _converse_raw(self, connection: socket.socket, greeting: bytes | None) -> None:
         """Without framing each piece that arrives is a message: nothing to cut or to keep."""
         if greeting is not None:
             self._send(connection, greeting)
-        cells, receive, respond = self._cells, connection.recv, self.respond
+        cells, respond = self._cells, self.respond
         size = min(RECEIVE_SIZE, self.max_message_size)
-        while not self._closing and (message := receive(size)):
+        while not self._closing:
+            try:
+                message = connection.recv(size)
+            except OSError as error:
+                raise _PeerEnded(error) from error
+            if not message:
+                return
             cells[MESSAGES] += 1
             cells[BYTES_IN] += len(message)
             if self._verbose:
                 self._show(message)
             reply = respond(message)
             if reply is not None:
-                connection.sendall(reply)
-                cells[BYTES_OUT] += len(reply)
+                self._send(connection, reply)
 
     def _converse(self, connection: socket.socket, greeting: bytes | None) -> None:
         framing = self.framing_class(self.max_message_size)
         if greeting is not None:
             self._send(connection, framing.wrap(greeting))
-        while not self._closing and (data := connection.recv(RECEIVE_SIZE)):
-            self._cells[BYTES_IN] += len(data)
-            framing.receive_data(data)
-            self._answer(connection, framing)
-        if not self._closing:
-            framing.receive_end()
-            self._answer(connection, framing)
+        try:
+            while not self._closing:
+                try:
+                    data = connection.recv(RECEIVE_SIZE)
+                except OSError as error:
+                    raise _PeerEnded(error) from error
+                self._cells[BYTES_IN] += len(data)
+                if data:
+                    framing.receive_data(data)
+                else:
+                    framing.receive_end()
+                self._answer(connection, framing)
+                if not data:
+                    return
+        except _BrokenFraming as broken:
+            self._cells[ERRORS] += 1
+            self._say_ended(str(broken))
+            linger(connection)
 
     def _answer(self, connection: socket.socket, framing: Framing) -> None:
         """Answer every whole message that *framing* holds, in as few sends as may be."""
         replies: list[bytes] = []
         gathered = 0
         try:
-            while not self._closing and (message := framing.next_message()) is not None:
+            while not self._closing and (message := self._next_message(framing)) is not None:
                 self._cells[MESSAGES] += 1
                 if self._verbose:
                     self._show(message)
@@ -205,20 +218,18 @@ class EchoHandler(BaseRequestHandler):
             if replies:
                 self._send(connection, replies[0] if len(replies) == 1 else b"".join(replies))
 
-    def _send(self, connection: socket.socket, data: bytes) -> None:
-        connection.sendall(data)
-        self._cells[BYTES_OUT] += len(data)
-
-    def _linger(self, connection: socket.socket) -> None:
-        """Close our side, then read on for `LINGER_TIME`, so that no reset overtakes the reply."""
-        deadline = time.monotonic() + LINGER_TIME
+    def _next_message(self, framing: Framing) -> bytes | None:
         try:
-            connection.shutdown(socket.SHUT_WR)
-            limit_waits(connection, LINGER_TIME)
-            while connection.recv(RECEIVE_SIZE) and time.monotonic() < deadline:
-                continue
-        except OSError:
-            return  # gone, or silent: either way there is nothing left to wait for
+            return framing.next_message()
+        except FramingError as error:
+            raise _BrokenFraming(str(error)) from error
+
+    def _send(self, connection: socket.socket, data: bytes) -> None:
+        try:
+            connection.sendall(data)
+        except OSError as error:
+            raise _PeerEnded(error) from error
+        self._cells[BYTES_OUT] += len(data)
 
     def _show(self, message: bytes) -> None:
         peer = peer_name(self.client_address)
@@ -233,6 +244,21 @@ class EchoHandler(BaseRequestHandler):
         if self._verbose:
             peer = peer_name(self.client_address)
             logger.debug("closing %s: %s", peer, reason, extra={"event": "closing", "peer": peer})
+
+
+class _PeerEnded(Exception):
+    """The peer has gone, or made no progress in time: its business, not a fault.
+
+    A class of its own, since ``respond()`` may raise the same errors about another socket.
+    """
+
+    def __init__(self, error: OSError) -> None:
+        idle = isinstance(error, BlockingIOError)
+        super().__init__("idle for too long" if idle else error.strerror or str(error))
+
+
+class _BrokenFraming(Exception):
+    """The peer has broken the framing; ``respond()`` may raise a FramingError itself."""
 
 
 class TimestampHandler(EchoHandler):

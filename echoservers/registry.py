@@ -313,7 +313,7 @@ def find_handler(handler: str | type) -> type:
         handler = _named_handler(handler)
     if not isinstance(handler, type) or not issubclass(handler, BaseRequestHandler):
         raise HandlerNotSupported(
-            f"{handler!r} is no handler; expected a subclass of echoservers.EchoHandler"
+            f"{getattr(handler, '__name__', repr(handler))} is no handler; expected a subclass of echoservers.EchoHandler"
             " or of socketserver.BaseRequestHandler"
         )
     return handler

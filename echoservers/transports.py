@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from .addresses import check_unix_path, family_of, normalise
 from .admission import RequestDropped
 from .counters import DROP_CELL
+from .log import logger
 from .options import Option, count, file_mode
 from .replies import (
     DROP_REASON_OF_ERROR,
@@ -91,7 +92,8 @@ class TCPServer(ServingMixIn, socketserver.TCPServer):
             self.socket = socket.socket(family, self.socket_type)
         if family == socket.AF_INET6:
             # Said explicitly: the default is a system setting (net.ipv6.bindv6only).
-            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, host != "::")
+            both = host == "::" or host.lower().startswith("::ffff:")
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not both)
 
     def get_request(self) -> tuple[Any, Any]:
         """Accept a connection; an IPv4 peer of a dual-stack socket appears as IPv4."""
@@ -121,6 +123,7 @@ class UDPServer(TCPServer, socketserver.UDPServer):
         super().server_bind()
         # One byte more than we take shows a longer datagram from one that just fits.
         self._buffer = memoryview(bytearray(self.max_packet_size + 1))
+        self._longest_for_handler = getattr(self.RequestHandlerClass, "max_message_size", None)
         self._has_ports = isinstance(self.server_address, tuple)
         host = self.server_address[0] if self._has_ports else None
         if host == "0.0.0.0" and IP_PKTINFO is not None:
@@ -145,6 +148,8 @@ class UDPServer(TCPServer, socketserver.UDPServer):
         else:
             size, source, sock = self._receive_with_destination(self._packet_info)
         longest = self.max_message_size
+        if longest is None:
+            longest = self._longest_for_handler
         if size > self.max_packet_size or (longest is not None and size > longest):
             raise self._dropped("too_long")
         if self._has_ports:
@@ -243,8 +248,10 @@ class _UnixPathServer(TCPServer):
             found = os.lstat(self._own_path)
             if (found.st_dev, found.st_ino) == own:
                 os.unlink(self._own_path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return  # somebody has removed it already
+        except OSError as error:
+            logger.warning("cannot remove %s: %s", self._own_path, error.strerror)
 
 
 class UnixStreamServer(_UnixPathServer, socketserver.UnixStreamServer):

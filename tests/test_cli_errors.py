@@ -1,5 +1,6 @@
 """Bad input at the command line: one line that says what would be right, no traceback."""
 
+import json
 import os
 import shutil
 import socket
@@ -35,9 +36,8 @@ FILES = {
 }
 
 
-@pytest.fixture
-def workplace(folder: Path) -> Path:
-    """A folder with handler modules that are no good, and a file that is no socket."""
+def fill(folder: Path) -> Path:
+    """Put handler modules that are no good and a file that is no socket into *folder*."""
     for name, text in FILES.items():
         (folder / name).write_text(text)
     (folder / "link").symlink_to(folder / "file")
@@ -47,14 +47,17 @@ def workplace(folder: Path) -> Path:
 def refused(code: int, *arguments: str, **options: Any) -> str:
     """What the one line says that a command with bad *arguments* writes."""
     done = run_cli(*arguments, **options)
-    told = done.stderr.decode()
-    assert done.stdout == b""
+    return check(code, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def check(expected: int, code: int, output: str, told: str) -> str:
+    assert output == ""
     assert told.startswith("echoservers: error: ")
     assert told.endswith("\n")
     assert told.count("\n") == 1
     assert told[:-1].isprintable()
     assert "Traceback" not in told
-    assert done.returncode == code
+    assert code == expected
     return told.removeprefix("echoservers: error: ").rstrip("\n")
 
 
@@ -137,15 +140,34 @@ WRONG: list[tuple[list[str], list[str]]] = [
 ]
 
 
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[int, str, str]]:
+    """How each of the `WRONG` ones ends."""
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("many_runs.py")],
+        input=json.dumps([arguments for arguments, _ in WRONG]),
+        capture_output=True,
+        check=True,
+        text=True,
+        timeout=50,
+        cwd=fill(tmp_path_factory.mktemp("handlers")),
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.stderr == ""
+    return [(code, output, errors) for code, output, errors in json.loads(done.stdout)]
+
+
 @pytest.mark.parametrize(
-    ("arguments", "told"), WRONG, ids=[" ".join(arguments)[:60] for arguments, _ in WRONG]
+    "number", range(len(WRONG)), ids=[" ".join(arguments)[:60] for arguments, _ in WRONG]
 )
-def test_wrong_usage_is_told_in_one_line(
-    arguments: list[str], told: list[str], workplace: Path
-) -> None:
-    line = refused(WRONG_USAGE, *arguments, cwd=workplace)
-    assert [word for word in told if word not in line] == []
+def test_wrong_usage_is_told_in_one_line(number: int, outcomes: list[tuple[int, str, str]]) -> None:
+    line = check(WRONG_USAGE, *outcomes[number])
+    assert [word for word in WRONG[number][1] if word not in line] == []
     assert "0x" not in line  # as in <function f at 0x7f...>
+
+
+def test_wrong_usage_is_told_by_the_program_itself() -> None:
+    assert "--max-connections" in refused(WRONG_USAGE, "--nosuch")
 
 
 def test_error_lines_are_bounded(folder: Path) -> None:
@@ -233,13 +255,11 @@ def test_a_folder_where_we_may_not_write_is_told(mode: str, folder: Path) -> Non
     ],
 )
 @pytest.mark.parametrize("mode", ["unix-stream", "unix-datagram"])
-def test_a_path_that_cannot_be_had_is_told(
-    mode: str, path: str, told: str, workplace: Path
-) -> None:
-    line = refused(FAILED, "--mode", mode, "--path", f"{workplace}/{path}".rstrip("/"))
-    assert str(workplace) in line
+def test_a_path_that_cannot_be_had_is_told(mode: str, path: str, told: str, folder: Path) -> None:
+    line = refused(FAILED, "--mode", mode, "--path", f"{fill(folder)}/{path}".rstrip("/"))
+    assert str(folder) in line
     assert told in line
-    assert (workplace / "file").read_text() == FILES["file"]
+    assert (folder / "file").read_text() == FILES["file"]
 
 
 @pytest.mark.parametrize("mode", UNIX_NAMES)

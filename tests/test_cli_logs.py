@@ -16,11 +16,12 @@ from support import (
     PATIENCE,
     STREAM_NAMES,
     Program,
+    children_of,
     connect_to,
     echo,
     program,
-    receive_exactly,
     serve_arguments,
+    wait_until,
 )
 
 MAX_LINE = 4096  # bytes, with the newline: PIPE_BUF
@@ -301,19 +302,23 @@ def test_lines_of_long_errors_are_bounded(flags: tuple[str, ...], folder: Path) 
         assert [json.loads(line) for line in lines]
 
 
-def test_a_forking_server_tells_nothing_twice(folder: Path) -> None:
-    # Lines that the parent dropped are not the children's to tell.
+def test_a_forking_server_tells_what_was_dropped_once(folder: Path) -> None:
+    # Lines that the parent dropped are not its children's to tell.
     arguments = ["--mode", "forking-tcp", "--port", "0", "--verbose"]
-    with full_pipe() as (read, write), program(*arguments, stderr=write) as server:
-        with connect_to(server.url) as client:
-            echo(client)
+    limits = ["--max-children", "1", "--overflow", "refuse"]
+    with full_pipe() as (read, write), program(*arguments, *limits, stderr=write) as server:
+        with connect_to(server.url) as served, connect_to(server.url) as refused:
+            echo(served)
+            assert refused.recv(1) == b""  # of which the parent tells in vain
         os.set_blocking(read, False)
         with contextlib.suppress(BlockingIOError):
             while os.read(read, 65536):
                 continue
-        for _ in range(3):
-            with connect_to(server.url) as client:
-                client.sendall(b"hello")
-                receive_exactly(client, 5)
+        wait_until(lambda: not children_of(server.pid), "the child has ended")
+        with connect_to(server.url) as client:
+            echo(client)
         assert server.stop()[0] == 0
-        assert b"dropped" not in os.read(read, 65536)
+        lines = os.read(read, 65536).decode().splitlines()
+    assert lines[0].startswith("connected from ")
+    told = "1 log line was dropped: standard error took no more"
+    assert [line for line in lines if "dropped" in line] == [told]

@@ -27,6 +27,7 @@ from support import (
     connect_to,
     echo,
     program,
+    receive_all,
     serve_arguments,
     state_of,
     wait_until,
@@ -177,6 +178,20 @@ def check_drained(server: Program, client: socket.socket, taken: int) -> None:
     assert echoed == PATTERN[: len(echoed)]
     assert code == 0
     assert log == "drained 1 connection, aborted 0\n"
+
+
+@pytest.mark.parametrize("mode", STREAM_NAMES)
+def test_clients_that_wait_to_be_accepted_are_served_too(mode: str, folder: Path) -> None:
+    with program(*serve_arguments(mode, folder)) as server, contextlib.ExitStack() as stack:
+        server.process.send_signal(signal.SIGSTOP)
+        wait_until(lambda: state_of(server.pid) == "T", "the server stands still")
+        clients = [stack.enter_context(connect_to(server.url)) for _ in range(5)]
+        for client in clients:
+            client.sendall(b"hello")
+        server.process.terminate()
+        server.process.send_signal(signal.SIGCONT)
+        assert [receive_all(client) for client in clients] == [b"hello"] * 5
+        assert server.ended() == (0, "drained 5 connections, aborted 0\n")
 
 
 @pytest.mark.parametrize("mode", STREAM_NAMES)

@@ -194,6 +194,16 @@ def test_a_folder_removed_by_somebody_else_is_no_fault(mode: str, folder: Path) 
 
 
 @pytest.mark.parametrize("mode", UNIX_NAMES)
+def test_a_folder_replaced_by_a_file_is_no_fault(mode: str, folder: Path) -> None:
+    inner = folder / "inner"
+    inner.mkdir()
+    server = create_server(mode, str(inner / "server.sock"))
+    inner.rename(folder / "moved")
+    inner.write_text("no folder any more")
+    server.server_close()
+
+
+@pytest.mark.parametrize("mode", UNIX_NAMES)
 def test_a_relative_path_is_found_again_from_another_folder(
     mode: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

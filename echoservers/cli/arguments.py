@@ -1,6 +1,7 @@
 """What the subcommands share: a parser whose errors are one line, and option flags."""
 
 import argparse
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
@@ -15,6 +16,12 @@ __all__ = ["Parser", "add_option_flags", "given_options", "value_read_by"]
 _UNGIVEN = argparse.SUPPRESS
 
 
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    # Told the width, it does not import shutil for it: that is a third of a server's start.
+    width = os.environ.get("COLUMNS", "")
+    return argparse.RawDescriptionHelpFormatter(prog, width=int(width) if width.isdigit() else 80)
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are ours, and that takes ``--idle_timeout`` too."""
 
@@ -22,7 +29,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(
             prog=f"echoservers {command}".strip(),
             allow_abbrev=False,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_formatter,
             **kwargs,
         )
         self._words = [] if command else [*COMMANDS]

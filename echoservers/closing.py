@@ -1,0 +1,56 @@
+"""Close a connection so that no reset overtakes the replies in flight.
+
+When data is unread at close(), or arrives behind it, the kernel sends a reset and throws
+away what it has not delivered yet (RFC 1122, 4.2.2.13; RFC 2525, 2.17).  Whoever closes
+first has to wait a little.
+"""
+
+import socket
+import threading
+import time
+from fcntl import ioctl
+from struct import unpack
+from termios import TIOCOUTQ
+
+from .timeouts import limit_waits
+
+__all__ = ["linger", "wait_until_taken"]
+
+LINGER_TIME = 1.0
+"""Seconds that we wait for a peer at most: many round trips, and short for a worker."""
+
+CHECK_INTERVAL = 0.005
+"""Seconds between looks at the send queue: the kernel has no event for its being empty."""
+
+DISCARD_SIZE = 65536
+
+
+def linger(connection: socket.socket) -> None:
+    """We end the conversation: close our side, and read on until the peer closes its own."""
+    deadline = time.monotonic() + LINGER_TIME
+    try:
+        connection.shutdown(socket.SHUT_WR)
+        limit_waits(connection, LINGER_TIME)
+        while connection.recv(DISCARD_SIZE) and time.monotonic() < deadline:
+            continue
+    except OSError:
+        return  # gone, or silent: either way there is nothing left to wait for
+
+
+def wait_until_taken(connection: socket.socket) -> None:
+    """We have ended the input (SHUT_RD): wait until the peer's system has all replies.
+
+    To close our side first, as `linger` does, would make the kernel answer further input
+    with a reset at once; and with the input shut, waiting for input returns at once too.
+    """
+    if connection.family == socket.AF_UNIX:
+        return  # what was sent is in the peer's queue already
+    deadline = time.monotonic() + LINGER_TIME
+    pause = threading.Event()
+    try:
+        while unpack("i", ioctl(connection, TIOCOUTQ, bytes(4)))[0] and time.monotonic() < deadline:
+            pause.wait(CHECK_INTERVAL)
+        while connection.recv(DISCARD_SIZE, socket.MSG_DONTWAIT):
+            continue  # read, so that close() does not send a reset
+    except OSError:
+        return  # gone: nobody is left to get them
