@@ -14,6 +14,7 @@ from typing import Any, Self
 from .addresses import parse_endpoint
 from .errors import IncompleteMessage, OptionError
 from .framing import FRAMINGS, Framing, LineFraming
+from .timeouts import limit_waits
 
 __all__ = ["EchoClient"]
 
@@ -74,10 +75,19 @@ class EchoClient:
             family, _, _, _, target = min(found, key=lambda f: f[0] != socket.AF_INET)
         sock = socket.socket(family, kind)
         try:
-            sock.settimeout(self.timeout)
+            if family == socket.AF_UNIX and self.is_stream and self.timeout is not None:
+                # With a time limit of Python's a full backlog would be an error at once.
+                limit_waits(sock, self.timeout)
+            else:
+                sock.settimeout(self.timeout)
             if family == socket.AF_UNIX and not self.is_stream:
                 sock.bind("")  # unix(7), autobind: without an address there is no reply
             sock.connect(target)
+        except BlockingIOError as error:
+            sock.close()
+            raise TimeoutError(
+                f"{self.endpoint} takes no connection: its backlog is full"
+            ) from error
         except BaseException:
             sock.close()
             raise

@@ -312,8 +312,9 @@ def find_handler(handler: str | type) -> type:
     if isinstance(handler, str):
         handler = _named_handler(handler)
     if not isinstance(handler, type) or not issubclass(handler, BaseRequestHandler):
+        name = getattr(handler, "__name__", handler)
         raise HandlerNotSupported(
-            f"{getattr(handler, '__name__', repr(handler))} is no handler; expected a subclass of echoservers.EchoHandler"
+            f"{name} is no handler; expected a subclass of echoservers.EchoHandler"
             " or of socketserver.BaseRequestHandler"
         )
     return handler

@@ -270,6 +270,11 @@ class UnixStreamServer(_UnixPathServer, socketserver.UnixStreamServer):
 class UnixDatagramServer(_UnixPathServer, UDPServer, socketserver.UnixDatagramServer):
     """A server on a Unix datagram socket; a client must be bound to get replies.
 
+    The kernel charges replies that a peer has not read to this socket.  A peer that reads
+    none never blocks the server, but with large messages, or connected, it can use up the
+    socket's send buffer (SO_SNDBUF); replies to others are then dropped and counted until
+    it reads or closes.
+
     :param server_address: the path, as for `UnixStreamServer`.
     """
 

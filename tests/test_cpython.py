@@ -21,6 +21,7 @@ def test_cpython_test_socketserver_passes_with_our_classes(folder: Path) -> None
     done = subprocess.run(
         [sys.executable, str(HERE / "cpython_socketserver.py")],
         capture_output=True,
+        check=False,
         text=True,
         cwd=folder,  # it makes sockets and files where it runs
         timeout=50,

@@ -196,11 +196,13 @@ class StdlibStyle(echoservers.EchoHandler):
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
 @pytest.mark.parametrize("mode", UDP_NAMES)
 def test_a_handler_may_answer_through_the_socket_itself(mode: str, host: str, folder: Path) -> None:
-    with serving(mode, folder, StdlibStyle, host=host) as server:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-            client.settimeout(PATIENCE)
-            client.sendto(b"hello", ("127.0.0.1", server.server_address[1]))
-            assert client.recv(100) == b"HELLO"
+    with (
+        serving(mode, folder, StdlibStyle, host=host) as server,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
+    ):
+        client.settimeout(PATIENCE)
+        client.sendto(b"hello", ("127.0.0.1", server.server_address[1]))
+        assert client.recv(100) == b"HELLO"
 
 
 @pytest.mark.parametrize("mode", DATAGRAM_NAMES)

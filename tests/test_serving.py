@@ -232,7 +232,7 @@ def test_a_failed_start_leaves_nothing_open(mode: str, folder: Path) -> None:
 
 
 def test_an_option_that_does_not_exist_names_those_that_do() -> None:
-    with pytest.raises(OptionError, match="idle_timout.*did you mean idle_timeout.*overflow"):
+    with pytest.raises(OptionError, match=r"idle_timout.*did you mean idle_timeout.*overflow"):
         echoservers.ThreadingTCPServer(("127.0.0.1", 0), EchoHandler, idle_timout=3)
 
 
