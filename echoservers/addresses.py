@@ -85,13 +85,21 @@ def check_host(host: str) -> str:
 
     :raises EndpointError: no host can have this name (RFC 1035, 2.3.4).
     """
+    # Looked at before the codec is: that loads a megabyte of Unicode data, and few need it.
+    plain = host.isascii() and all(
+        0 < len(label) < 64 for label in host.removesuffix(".").split(".")
+    )
+    if "\0" not in host and (plain or _has_idna(host)):
+        return host
+    raise EndpointError(f"{host!r} cannot be the name or the address of a host")
+
+
+def _has_idna(host: str) -> bool:
     try:
         host.encode("idna")  # as the socket module will
-        if "\0" not in host:
-            return host
     except UnicodeError:
-        pass
-    raise EndpointError(f"{host!r} cannot be the name or the address of a host")
+        return False
+    return True
 
 
 def check_unix_path(path: str) -> str:
@@ -165,5 +173,7 @@ def family_of(host: str | bytes, kind: int) -> int:
         return socket.AF_INET
     if isinstance(host, str):
         check_host(host)
-    families = [found[0] for found in socket.getaddrinfo(host, None, type=kind)]
+    # As bytes where it can be: for text Python loads a megabyte of Unicode data (IDNA).
+    name = host.encode("ascii") if isinstance(host, str) and host.isascii() else host
+    families = [found[0] for found in socket.getaddrinfo(name, None, type=kind)]
     return socket.AF_INET if socket.AF_INET in families else families[0]

@@ -6,11 +6,9 @@ first has to wait a little.
 """
 
 import socket
+import sys
 import threading
 import time
-from fcntl import ioctl
-from struct import unpack
-from termios import TIOCOUTQ
 
 from .timeouts import limit_waits
 
@@ -45,10 +43,16 @@ def wait_until_taken(connection: socket.socket) -> None:
     """
     if connection.family == socket.AF_UNIX:
         return  # what was sent is in the peer's queue already
+    from fcntl import ioctl  # imported late: only a drain needs them
+    from termios import TIOCOUTQ
+
+    def untaken() -> int:
+        return int.from_bytes(ioctl(connection, TIOCOUTQ, bytes(4)), sys.byteorder)
+
     deadline = time.monotonic() + LINGER_TIME
     pause = threading.Event()
     try:
-        while unpack("i", ioctl(connection, TIOCOUTQ, bytes(4)))[0] and time.monotonic() < deadline:
+        while untaken() and time.monotonic() < deadline:
             pause.wait(CHECK_INTERVAL)
         while connection.recv(DISCARD_SIZE, socket.MSG_DONTWAIT):
             continue  # read, so that close() does not send a reset
