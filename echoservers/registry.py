@@ -18,8 +18,8 @@ from typing import Any, NamedTuple, cast
 from .addresses import DEFAULT_HOST, DEFAULT_PORT, default_unix_path
 from .errors import HandlerNotSupported, ModeNotAvailable, OptionError, UnknownMode
 from .hints import did_you_mean
-from .log import logger
 from .options import read_options
+from .plugins import HANDLER_GROUP, MODEL_GROUP, installed, not_loaded
 from .serving import ServingMixIn
 
 __all__ = [
@@ -33,9 +33,6 @@ __all__ = [
     "server_class",
     "start_server",
 ]
-
-MODEL_GROUP = "echoservers.models"
-HANDLER_GROUP = "echoservers.handlers"
 
 
 class _Transport(NamedTuple):
@@ -144,29 +141,16 @@ def _described(model: type) -> _Model:
     )
 
 
-def _entry_points(group: str) -> Iterator[Any]:
-    from importlib.metadata import entry_points  # imported late: it is slow
-
-    try:
-        yield from entry_points(group=group)
-    except Exception as error:  # the files of some package cannot be read
-        logger.warning("cannot tell what other packages add: %r", error)
-
-
 def _load_third_party_models() -> dict[str, str]:
     """Register every model that is installed; the names that could not be, and why."""
     broken: dict[str, str] = {}
-    for point in _entry_points(MODEL_GROUP):
+    for point in installed(MODEL_GROUP):
         if point.name not in _registered:
             try:
                 register(point.name, point.load())
             except (Exception, SystemExit) as error:  # a stranger's package must not break ours
-                broken[point.name] = _not_loaded(point.value, error)
+                broken[point.name] = not_loaded(point.value, error)
     return broken
-
-
-def _not_loaded(what: str, error: BaseException) -> str:
-    return f"{what} cannot be loaded: {type(error).__name__}: {error}"
 
 
 def modes() -> list[Mode]:
@@ -330,13 +314,13 @@ def _named_handler(name: str) -> Any:
         try:
             return getattr(importlib.import_module(module), attribute)
         except (Exception, SystemExit) as error:  # whatever importing the module does
-            raise HandlerNotSupported(f"the handler {_not_loaded(name, error)}") from error
-    added = {point.name: point for point in _entry_points(HANDLER_GROUP)}
+            raise HandlerNotSupported(f"the handler {not_loaded(name, error)}") from error
+    added = {point.name: point for point in installed(HANDLER_GROUP)}
     if name in added:
         try:
             return added[name].load()
         except (Exception, SystemExit) as error:
-            raise HandlerNotSupported(f"the handler {_not_loaded(name, error)}") from error
+            raise HandlerNotSupported(f"the handler {not_loaded(name, error)}") from error
     known = ", ".join([*HANDLERS, *added])
     raise HandlerNotSupported(f"there is no handler {name!r}; known are {known}, or MODULE:CLASS")
 

@@ -162,6 +162,28 @@ def test_silence_behind_the_end_of_the_input_is_given_up() -> None:
     )
 
 
+def test_a_server_that_closes_when_all_was_sent_is_no_fault(folder: Path) -> None:
+    (folder / "leaves.py").write_text(
+        "from echoservers import EchoHandler\n"
+        "class Leaves(EchoHandler):\n"
+        "    def respond(self, message):\n"
+        "        self.close_after_reply()\n"
+        "        return message\n"
+    )
+    flags = ["--handler", "leaves:Leaves", "--framing", "lines"]
+    with (
+        program("--port", "0", *flags, cwd=folder) as server,
+        running_client(server.url) as client,
+    ):
+        assert client.stdin is not None
+        assert client.stdout is not None
+        client.stdin.write(b"bye\nnever answered\n")
+        client.stdin.flush()
+        assert client.stdout.readline() == b"bye\n"  # the server may have closed by now
+        output, errors = client.communicate(timeout=PATIENCE)
+    assert (client.returncode, output, errors) == (0, b"", b"")
+
+
 def test_a_server_that_closes_early_is_told() -> None:
     with listener() as (server, endpoint), running_client(endpoint) as client:
         connection, _ = server.accept()

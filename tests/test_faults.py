@@ -203,7 +203,7 @@ def test_thousands_of_connections_leave_nothing_behind(mode: str, folder: Path) 
         echo_within(server, PATIENCE)  # it waits behind what is in the backlog
         wait_until(lambda: not children_of(server.pid), "no child and no zombie is left", 1)
         wait_until(lambda: threads_of(server.pid) == 1, "no thread is left", 5)
-        wait_until(lambda: descriptors_of(server.pid) == descriptors, "descriptors are back", 5)
+        wait_until(lambda: descriptors_of(server.pid) <= descriptors, "descriptors are back", 5)
         assert most <= 20
         code, log = server.stop()
     assert code == 0

@@ -28,6 +28,9 @@ MAX_DATAGRAM = 65507
 PIECE = 65536
 """Bytes of standard input that are sent at a time."""
 
+END_TIME = 1.0
+"""Seconds that the end of our input may be behind the server's: it is on its way, or not."""
+
 GREETING_TIME = 0.2
 """Seconds that the prompt waits for a greeting: a person does not notice it."""
 
@@ -277,6 +280,7 @@ def _filter_stream(client: _Connection, framing: str) -> int:
     sender.start()
     while data := _receive_patiently(client, sender):
         _write(data)
+    sender.join(END_TIME)
     if sender.failure is not None:
         raise sender.failure
     if not sender.ended:
