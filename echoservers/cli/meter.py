@@ -3,10 +3,10 @@
 import argparse
 import itertools
 import math
-import threading
 import time
 
 from ..client import EchoClient
+from ..loop import Loop
 from . import DONE, FAILED
 
 __all__ = ["measure"]
@@ -59,7 +59,7 @@ def measure(client: EchoClient, given: argparse.Namespace) -> int:
     :returns: the exit code: done if every message came back as it went.
     """
     trips = _RoundTrips()
-    pause = threading.Event()
+    pause = Loop()  # a Ctrl-C that comes just before the wait would not end any other
     interval = 1.0 if given.interval is None else given.interval
     try:
         for number in itertools.count(1) if given.count is None else range(1, given.count + 1):
@@ -67,10 +67,12 @@ def measure(client: EchoClient, given: argparse.Namespace) -> int:
             if not _measure_one(client, number, given.size, trips):
                 break
             if number != given.count:
-                pause.wait(max(0.0, began + interval - time.perf_counter()))
+                with pause.woken_by_signals():
+                    pause.turn(began + interval - time.perf_counter())
     except KeyboardInterrupt:
         print()
     finally:
+        pause.close()
         print(trips.summary(client.endpoint))
     return DONE if trips.perfect else FAILED
 
