@@ -1,5 +1,6 @@
 """Bad input at the command line: one line that says what would be right, no traceback."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -295,6 +296,20 @@ def test_a_udp_port_where_nobody_listens_is_told_with_the_first_message() -> Non
     endpoint = f"udp://127.0.0.1:{free_port(socket.SOCK_DGRAM)}"
     line = refused(FAILED, "client", endpoint, input=b"hello\n")
     assert line.startswith(f"nobody listens at {endpoint}")
+
+
+def test_a_server_that_does_not_accept_in_time_is_told() -> None:
+    with contextlib.ExitStack() as stack:
+        busy = stack.enter_context(socket.socket())
+        busy.bind(("127.0.0.1", 0))
+        busy.listen(0)
+        for _ in range(3):  # fills its backlog; what comes then is not answered
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(busy.getsockname())
+        endpoint = f"tcp://127.0.0.1:{busy.getsockname()[1]}"
+        line = refused(FAILED, "client", endpoint, "--timeout", "0.3")
+    assert line == f"{endpoint} did not answer within 0.3 s"
 
 
 def test_a_host_that_does_not_exist_is_told() -> None:

@@ -14,6 +14,7 @@ import pytest
 from support import (
     NAMES,
     PATIENCE,
+    ROOT,
     STREAM_NAMES,
     Program,
     children_of,
@@ -27,7 +28,13 @@ from support import (
 MAX_LINE = 4096  # bytes, with the newline: PIPE_BUF
 
 HANDLERS = """
+import logging
 from echoservers import EchoHandler
+
+class Careless(EchoHandler):
+    def respond(self, message):
+        logging.getLogger("echoservers").error("%d", "no number")
+        return message
 
 class Fails(EchoHandler):
     def respond(self, message):
@@ -171,6 +178,35 @@ def test_the_flags_of_a_shared_standard_error_stay_as_they_were() -> None:
         assert os.get_blocking(write)
 
 
+def test_where_standard_error_cannot_be_opened_again_nothing_waits_either(folder: Path) -> None:
+    # As behind su(1), with the terminal of another user.
+    (folder / "sitecustomize.py").write_text(
+        "import os\n"
+        "opened = os.open\n"
+        "def refuse(path, *arguments, **options):\n"
+        "    if str(path).startswith('/proc/self/fd/'):\n"
+        "        raise PermissionError(13, 'Permission denied')\n"
+        "    return opened(path, *arguments, **options)\n"
+        "os.open = refuse\n"
+    )
+    arguments = ["--port", "0", "--verbose"]
+    environment = {"PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
+    with full_pipe() as (_, write), program(*arguments, stderr=write, env=environment) as server:
+        check_that_echo_goes_on(server)
+        assert server.stop()[0] == 0
+    with program(*arguments, env=environment) as server:
+        check_that_echo_goes_on(server)
+        assert server.stop()[1].count("connected from ") == 3
+
+
+def test_a_record_that_cannot_be_shown_ends_no_connection(folder: Path) -> None:
+    (folder / "handlers.py").write_text(HANDLERS)
+    arguments = ["--port", "0", "--handler", "handlers:Careless"]
+    with program(*arguments, cwd=folder) as server:
+        check_that_echo_goes_on(server)
+        assert re.fullmatch(r"drained \d connections?, aborted 0\n", server.stop()[1])
+
+
 # --- one line, and nothing that was not asked for ---------------------------------------
 
 
@@ -265,7 +301,7 @@ def test_a_failing_handler_is_one_line_that_says_where(mode: str, folder: Path) 
     failed, drained = log_of_failures(mode, folder)
     assert failed.startswith("handler failed, closing ")
     assert r": ValueError: one\ntwo \x1b[31mred (" in failed
-    assert re.search(r"/handlers\.py:7\)$", failed)
+    assert re.search(r"/handlers\.py:13\)$", failed)
     assert drained.startswith("drained ")
 
 
@@ -276,7 +312,7 @@ def test_verbose_shows_the_traceback_of_a_failing_handler(mode: str, folder: Pat
     assert lines[start + 1] == "    Traceback (most recent call last):"
     end = next(n for n, line in enumerate(lines) if n > start and not line.startswith("    "))
     assert lines[end - 2 : end] == ["    ValueError: one", r"    two \x1b[31mred"]
-    assert any('handlers.py", line 7, in respond' in line for line in lines[start:end])
+    assert any('handlers.py", line 13, in respond' in line for line in lines[start:end])
 
 
 @pytest.mark.parametrize("verbose", [True, False])
@@ -287,7 +323,7 @@ def test_a_failing_handler_is_one_json_object(verbose: bool, folder: Path) -> No
     assert failed["level"] == "error"
     assert "ValueError: one\ntwo" in failed["message"]
     assert failed["peer"].startswith("127.0.0.1:")
-    assert re.search(r"/handlers\.py:7$", failed["place"])
+    assert re.search(r"/handlers\.py:13$", failed["place"])
     assert ("traceback" in failed) == verbose
     if verbose:
         assert failed["traceback"].endswith("ValueError: one\ntwo \x1b[31mred\n")

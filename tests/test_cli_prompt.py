@@ -37,6 +37,11 @@ class TwoLines(EchoHandler):
     def respond(self, message):
         return b"one\\ntwo\\n"
 
+class LeavesMidLine(EchoHandler):
+    def respond(self, message):
+        self.close_after_reply()
+        return b"bye"
+
 class NoNewline(EchoHandler):
     def respond(self, message):
         return b"unfinished"
@@ -156,9 +161,10 @@ def test_what_came_of_a_reply_is_shown_though_its_line_does_not_end(handlers: Pa
         assert "\nunfinished\r\n" in user.wait_for("\n> ")
 
 
-def test_the_server_closing_behind_a_reply_ends_the_prompt(handlers: Path) -> None:
+@pytest.mark.parametrize("handler", ["Leaves", "LeavesMidLine"])
+def test_the_server_closing_behind_a_reply_ends_the_prompt(handler: str, handlers: Path) -> None:
     with (
-        program("--port", "0", "--handler", "handlers:Leaves", cwd=handlers) as server,
+        program("--port", "0", "--handler", f"handlers:{handler}", cwd=handlers) as server,
         Terminal("client", server.url) as user,
     ):
         user.wait_for("> ")

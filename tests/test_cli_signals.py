@@ -288,6 +288,7 @@ def signalled_while_starting(mode: str, tries: int, folder: Path) -> list[list[o
     return outcomes
 
 
+@pytest.mark.stress
 @pytest.mark.parametrize("mode", NAMES)
 def test_sigterm_while_the_server_is_made(mode: str, folder: Path) -> None:
     # 240 tries over all modes; a try costs no more than a fork.
