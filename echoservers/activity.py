@@ -8,7 +8,7 @@ import threading
 from collections import Counter
 from typing import Any
 
-from .counters import DROP_CELL, DROP_REASONS, ERRORS, Cells, Stats, add_up, new_cells
+from .counters import DROP_CELL, DROP_REASONS, ERRORS, INPUT_ENDED, Cells, Stats, add_up, new_cells
 
 __all__ = ["ActiveRequest", "Activity"]
 
@@ -16,7 +16,7 @@ __all__ = ["ActiveRequest", "Activity"]
 class ActiveRequest:
     """One request from the moment it is admitted until it is over."""
 
-    __slots__ = ("aborted", "cells", "client_address", "request", "source")
+    __slots__ = ("aborted", "cells", "client_address", "input_ended", "request", "source")
 
     def __init__(self, request: Any, client_address: Any, source: str | None) -> None:
         self.request = request
@@ -26,6 +26,8 @@ class ActiveRequest:
         self.cells: Cells | None = None
         """Where its worker counts; None: in the cells of the loop."""
         self.aborted = False
+        self.input_ended = False
+        """By us, not by the peer; told to the handler in its cells."""
 
 
 class Activity:
@@ -33,6 +35,7 @@ class Activity:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # stats() may come from a signal handler
+        self._lock_for_child = threading.RLock()  # made here: a child would copy memory for it
         self.in_progress: dict[int, ActiveRequest] = {}
         """By the id of the request, which lives as long as its record does."""
         self.at_once = 0
@@ -56,6 +59,12 @@ class Activity:
     def snapshot(self) -> list[ActiveRequest]:
         """The requests in progress at this moment."""
         return list(self.in_progress.values())
+
+    def count_in(self, record: ActiveRequest, cells: Cells) -> None:
+        """Let the worker of *record* count in *cells*."""
+        record.cells = cells
+        if record.input_ended:
+            cells[INPUT_ENDED] = 1
 
     def begin(self, request: Any, client_address: Any, source: str | None) -> ActiveRequest:
         """A request has been accepted and will be served."""
@@ -105,7 +114,8 @@ class Activity:
                 self._refused[reason] += 1
 
     def restart_in_child(self, record: ActiveRequest) -> None:
-        """In a forked child: only *record* is ours."""
+        """In a forked child: only *record* is ours, and nobody here holds the lock."""
+        self._lock = self._lock_for_child
         self.in_progress = {id(record.request): record}
 
     def stats(self) -> Stats:

@@ -8,6 +8,7 @@ import select
 import socket
 import socketserver
 import sys
+import threading
 import time
 from logging import DEBUG
 from typing import Any
@@ -32,22 +33,8 @@ ACCEPT_PAUSE = 0.1
 """Seconds without accepting after the system had no descriptor or memory for it: ten
 tries a second cost no CPU worth naming, and serving resumes well within a second."""
 
-# accept(2): errors of the one connection that was about to be accepted.
-_ERRORS_OF_ONE_CONNECTION = {
-    errno.ECONNABORTED,
-    errno.EPROTO,
-    errno.EINTR,
-    errno.EPERM,  # a firewall rule
-    errno.ETIMEDOUT,
-    errno.ENETDOWN,
-    errno.ENOPROTOOPT,
-    errno.EHOSTDOWN,
-    errno.EHOSTUNREACH,
-    errno.EOPNOTSUPP,
-    errno.ENETUNREACH,
-    errno.ECONNREFUSED,  # a datagram socket may tell an earlier reply's fate this way
-    errno.ECONNRESET,
-}
+# accept(2): nothing can be accepted now, whoever comes.
+_OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 class RequestDropped(OSError):
@@ -64,6 +51,8 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
     #: The name the server was asked for by, for messages; set by the registry.
     mode: str | None = None
 
+    _serving_thread: threading.Thread | None = None
+
     server_address: Any
     socket: _Socket
     socket_type: int
@@ -74,14 +63,16 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
         return self.socket.fileno()
 
     def _prepare_admission(self) -> None:
-        self.activity = Activity()
-        self.loop = Loop()
-        self.loop.on_stop = self._stop_soon
-        in_loop = type(self).process_request is socketserver.BaseServer.process_request
-        self._serves_at_once = in_loop and not self.is_stream
+        self._activity = Activity()
+        self._loop = Loop()
+        self._loop.on_stop = self._stop_soon
+        self._serves_in_loop = type(self).process_request is socketserver.BaseServer.process_request
+        self._serves_at_once = self._serves_in_loop and not self.is_stream
+        self._failed_accepts = 0
+        self._error_lines = Throttle(burst=10)
         self._more = select.poll()
         # Asked here, once: in a forked child logging would work it out anew.
-        self.verbose = logger.isEnabledFor(DEBUG)
+        self.logs_connections = logger.isEnabledFor(DEBUG)
         self._stop_requested = False
         self._draining = False
         self._paused = False
@@ -95,11 +86,11 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
 
     def stats(self) -> Stats:
         """The counters at this moment, one total over all workers."""
-        return self.activity.stats()
+        return self._activity.stats()
 
     def cells_of(self, request: Any) -> Cells:
         """Where the handler of *request* counts; `echoservers.counters` names the cells."""
-        activity = self.activity
+        activity = self._activity
         record = activity.in_progress.get(id(request))
         return activity.loop_cells if record is None or record.cells is None else record.cells
 
@@ -113,10 +104,10 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
     def _listen(self, wanted: bool) -> None:
         if wanted and self._listening_descriptor < 0:
             self._listening_descriptor = self.fileno()
-            self.loop.watch(self._listening_descriptor, self._accept_batch)
+            self._loop.watch(self._listening_descriptor, self._accept_batch)
             self._more.register(self._listening_descriptor, select.POLLIN)
         elif not wanted and self._listening_descriptor >= 0:
-            self.loop.unwatch(self._listening_descriptor)
+            self._loop.unwatch(self._listening_descriptor)
             self._more.unregister(self._listening_descriptor)
             self._listening_descriptor = -1
 
@@ -128,7 +119,7 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
 
     def _accept_one(self) -> bool:
         """Take one request; False when there is none or none can be taken now."""
-        in_progress = self.activity.in_progress
+        in_progress = self._activity.in_progress
         if in_progress and self.overflow == "queue" and len(in_progress) >= self.capacity():
             self._pause(0.0)
             return False
@@ -140,15 +131,17 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
             return True
         except OSError as error:
             return self._accept_failed(error)
+        self._failed_accepts = 0
         self._admit(request, client_address, contain=True)
         return True
 
     def _accept_failed(self, error: OSError) -> bool:
-        if error.errno in _ERRORS_OF_ONE_CONNECTION:
-            return True
         if self.socket.fileno() < 0:  # somebody closed it: there is nothing left to serve
             self._stop_requested = True
             return False
+        self._failed_accepts += 1
+        if error.errno not in _OUT_OF_RESOURCES and self._failed_accepts < ACCEPT_BATCH:
+            return True  # it was about that one connection (accept(2), ssl): on to the next
         self._trouble.warning(
             "cannot accept: %s; trying again every %g s", error.strerror, ACCEPT_PAUSE
         )
@@ -166,7 +159,7 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
         wait = self._resume_at - time.monotonic()
         if wait > 0:
             return wait
-        full = self.overflow == "queue" and len(self.activity) >= self.capacity()
+        full = self.overflow == "queue" and len(self._activity) >= self.capacity()
         return None if full else 0.0
 
     def _turn(self, longest: float | None) -> None:
@@ -178,13 +171,15 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
                 self._listen(True)
             elif wait is not None:
                 longest = wait if longest is None else min(wait, longest)
-        self.loop.turn(longest)
+        self._loop.turn(longest)
 
     def _stop_soon(self) -> None:
         self._stop_requested = True
 
     def _handle_request_noblock(self) -> None:
         # handle_request() of the standard library calls this once something is there.
+        if self.overflow == "queue" and len(self._activity) >= self.capacity():
+            return  # it stays in the backlog
         try:
             request, client_address = self.get_request()
         except OSError:
@@ -206,31 +201,54 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
             if refusal:
                 self._refuse(request, client_address, refusal)
                 return
-            record = self.activity.begin(request, client_address, source)
-            if self._draining:
+            self._activity.loop_cells[INPUT_ENDED] = 0
+            record = self._activity.begin(request, client_address, source)
+            if self._draining or (self._stop_requested and self._loop_would_wait_for(record)):
                 self.half_close(record)
+        self._serve(request, client_address, record, contain)
+
+    def _serve(
+        self, request: Any, client_address: Any, record: ActiveRequest | None, contain: bool
+    ) -> None:
         try:
             if self.verify_request(request, client_address):
                 self.process_request(request, client_address)
                 if record is None:
-                    self.activity.at_once += 1
+                    self._activity.at_once += 1
+                elif self._serves_in_loop:
+                    self._end(record)
                 return
-            self.activity.give_up(record, "verify_request")
+            self._activity.give_up(record, "verify_request")
         except WorkerUnavailable as error:
-            self.activity.give_up(record, "no_worker")
+            self._activity.give_up(record, "no_worker")
             self._trouble.warning("closing %s: %s", peer_name(client_address), error)
         except Exception:
             self._failed(request, client_address, record)
         except BaseException as error:
-            if not contain or is_users_interrupt(error):
+            if not contain or not self._contains(error):
                 self.shutdown_request(request)
                 raise
             self._failed(request, client_address, record)
         self.shutdown_request(request)
+        if record is not None:
+            self._end(record)
+
+    def _loop_would_wait_for(self, record: ActiveRequest) -> bool:
+        """Whether the loop itself serves it, by a handler that ends when its input does."""
+        return record.cells is None and getattr(self.RequestHandlerClass, "ends_with_input", False)
+
+    def _contains(self, error: BaseException) -> bool:
+        """Whether *error*, from a handler, ends its connection only.
+
+        In `serve_forever` all do, but Ctrl-C; what ``handle_request()`` calls may raise
+        SystemExit and the like, as in the standard library.
+        """
+        served_in_loop = self._serving_thread is not None
+        return isinstance(error, Exception) or (served_in_loop and not is_users_interrupt(error))
 
     def _failed(self, request: Any, client_address: Any, record: ActiveRequest | None) -> None:
         if record is None:
-            self.activity.at_once += 1
+            self._activity.at_once += 1
         self.handle_error(request, client_address)
 
     def _source(self, client_address: Any) -> str | None:
@@ -239,17 +257,17 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
         return str(normalise(client_address)[0])
 
     def _refusal(self, source: str | None) -> str | None:
-        in_progress = self.activity.in_progress
+        in_progress = self._activity.in_progress
         if in_progress and len(in_progress) >= self.capacity():
             return "max_connections"
         if source is not None:
             limit = self.max_connections_per_source
-            if limit is not None and self.activity.from_source(source) >= limit:
+            if limit is not None and self._activity.from_source(source) >= limit:
                 return "max_connections_per_source"
         return None
 
     def _refuse(self, request: Any, client_address: Any, reason: str) -> None:
-        self.activity.refuse(reason)
+        self._activity.refuse(reason)
         self._trouble.warning("refusing %s: %s is reached", peer_name(client_address), reason)
         self.shutdown_request(request)
 
@@ -258,13 +276,13 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
     def close_request(self, request: Any) -> None:
         """Close *request*; it is over then.  To be called once its worker has ended."""
         super().close_request(request)
-        record = self.activity.in_progress.get(id(request))
+        record = self._activity.in_progress.get(id(request))
         if record is not None:
             self._end(record)
 
     def _end(self, record: ActiveRequest) -> None:
-        if self.activity.end(record) and (self._paused or self._draining):
-            self.loop.wake()
+        if self._activity.end(record) and (self._paused or self._draining):
+            self._loop.wake()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Count and log what a handler raised.  May be extended.
@@ -285,18 +303,20 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
             inherited(request, client_address)
         elif gone:
             logger.debug("%s has gone: %s", peer, error, extra={"event": "gone", "peer": peer})
-        else:
+        elif (held_back := self._error_lines.allow()) is not None:
             logger.error(
-                "handler failed, closing %s: %s: %s",
+                "handler failed, closing %s: %s: %s%s",
                 peer,
                 type(error).__name__,
                 error,
+                f" ({held_back} more failures were not logged)" if held_back else "",
                 exc_info=error,
                 extra={"event": "error", "peer": peer},
             )
 
     def half_close(self, record: ActiveRequest) -> None:
         """End the input of a request behind what has arrived already."""
+        record.input_ended = True
         self.cells_of(record.request)[INPUT_ENDED] = 1
         if isinstance(record.request, _Socket):
             ignoring_gone(record.request.shutdown, socket.SHUT_RD)

@@ -54,7 +54,9 @@ def wait_until_taken(connection: socket.socket) -> None:
     try:
         while untaken() and time.monotonic() < deadline:
             pause.wait(CHECK_INTERVAL)
-        while connection.recv(DISCARD_SIZE, socket.MSG_DONTWAIT):
+        while time.monotonic() < deadline + LINGER_TIME and connection.recv(
+            DISCARD_SIZE, socket.MSG_DONTWAIT
+        ):
             continue  # read, so that close() does not send a reset
     except OSError:
         return  # gone: nobody is left to get them

@@ -96,16 +96,14 @@ class EchoHandler(BaseRequestHandler):
 
     # What follows is the driver for blocking sockets; models with a loop have their own.
 
-    def setup(self) -> None:
+    def handle(self) -> None:
         server = self.server
         limit = getattr(server, "max_message_size", None)
         if limit is not None:
             self.max_message_size = limit
         cells_of = getattr(server, "cells_of", None)
         self._cells: Cells = new_cells() if cells_of is None else cells_of(self.request)
-        self._verbose = getattr(server, "verbose", False)
-
-    def handle(self) -> None:
+        self._verbose = getattr(server, "logs_connections", False)
         if self._verbose:
             logger.debug(
                 "connected from %s",

@@ -36,24 +36,29 @@ def escape(data: bytes | str, longest: int | None = MAX_PAYLOAD_SHOWN) -> str:
 
 
 class Throttle:
-    """Lets one event a second through and counts the others.
+    """Lets *burst* events a second through and counts the others.
 
     One line a second can be read, and cannot fill a disk in a day.
     """
 
     INTERVAL = 1.0
 
-    def __init__(self) -> None:
+    def __init__(self, burst: int = 1) -> None:
+        self._burst = burst
+        self._left = burst
         self._next = 0.0
         self._held_back = 0
 
     def allow(self) -> int | None:
         """How many events were held back since the last one; None: hold this one back too."""
         now = time.monotonic()
-        if now < self._next:
+        if now >= self._next:
+            self._next = now + self.INTERVAL
+            self._left = self._burst
+        if not self._left:
             self._held_back += 1
             return None
-        self._next = now + self.INTERVAL
+        self._left -= 1
         held_back, self._held_back = self._held_back, 0
         return held_back
 

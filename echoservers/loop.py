@@ -29,7 +29,6 @@ class Loop:
         self._read, self._write = os.pipe()
         os.set_blocking(self._read, False)
         os.set_blocking(self._write, False)
-        self._wake_pending = False
         self._owner = os.getpid()
         self.on_stop: Callable[[], object] | None = None
         """Called in the turn in which a forked child has asked for it."""
@@ -65,9 +64,7 @@ class Loop:
 
     def wake(self) -> None:
         """End the wait, or the next one.  Safe anywhere, a signal handler included."""
-        if not self._wake_pending:
-            self._wake_pending = True
-            self._put(self._WAKE)
+        self._put(self._WAKE)
 
     @contextmanager
     def woken_by_signals(self) -> Iterator[None]:
@@ -105,9 +102,6 @@ class Loop:
             taken = os.read(self._read, 4096)
         except BlockingIOError:
             taken = b""
-        # Behind the read: a wake() that comes between the two writes nothing, but the
-        # thread is awake and looks at what has changed after this.
-        self._wake_pending = False
         if self._STOP in taken and self.on_stop is not None:
             self.on_stop()
 

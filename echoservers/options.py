@@ -9,7 +9,7 @@ setting the attribute, as it would under `socketserver`.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 from .errors import OptionError
 from .hints import did_you_mean
@@ -119,11 +119,23 @@ def options_of(server_class: type) -> dict[str, Option]:
     """Every option that *server_class* has, by name, in the order of its bases."""
     found: dict[str, Option] = {}
     for cls in server_class.__mro__:
-        for name, annotation in getattr(cls, "__annotations__", {}).items():
+        for name, annotation in _annotations_of(cls).items():
             for extra in get_args(annotation)[1:]:
                 if isinstance(extra, Option):
                     found.setdefault(name, extra)
     return found
+
+
+def _annotations_of(cls: type) -> dict[str, Any]:
+    own: dict[str, Any] = getattr(cls, "__annotations__", {})
+    if any(isinstance(annotation, str) for annotation in own.values()):
+        # Text, by ``from __future__ import annotations`` in the module of a third party.
+        try:
+            hints = get_type_hints(cls, include_extras=True)
+        except NameError:  # imported for type checkers only: then no option is among them
+            return {}
+        return {name: hints[name] for name in own}
+    return own
 
 
 def spell_out(server_class: type) -> str:

@@ -350,6 +350,7 @@ def create_server(
         address = default_unix_path(found.transport) if unix else (DEFAULT_HOST, DEFAULT_PORT)
     elif isinstance(address, os.PathLike):
         address = os.fspath(address)
+    cls.check_handler(handler_class, found.name)
     server = cls(address, handler_class, **values)
     server.mode = found.name
     return server

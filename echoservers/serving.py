@@ -79,16 +79,19 @@ class ServingMixIn(AdmissionMixIn):
         for name, value in read_options(type(self), options, self.mode).items():
             setattr(self, name, value)
         self._prepare_admission()
-        self._serving_thread: int | None = None
         self._serving_ended = threading.Lock()
+        self._draining_thread: threading.Thread | None = None
+        self._drain_lock = threading.Lock()
         self._aborting = False
         self._aborted = 0
         self._closed_before_drain = 0
         self._closed = False
+        self._close_behind = False
         self._close_loop_behind = False
         try:
+            handler = kwargs.get("RequestHandlerClass", args[1] if len(args) > 1 else None)
+            self.check_handler(handler, self.mode or type(self).__name__)
             super().__init__(*args, **kwargs)
-            self.check_handler(self.RequestHandlerClass)
         except BaseException:
             self.server_close()
             raise
@@ -127,18 +130,21 @@ class ServingMixIn(AdmissionMixIn):
         request; in a forked child it stops the parent's loop.  Connections that other
         threads or processes serve go on: see `drain`.
         """
-        if not self.loop.in_owner:
-            self.loop.ask_owner_to_stop()
+        if not self._stop_loop():
             return
-        self._stop_requested = True
-        self.loop.wake()
-        if self._serving_thread == threading.get_ident():
-            return
-        if getattr(self.RequestHandlerClass, "ends_with_input", False):
-            for record in self.activity.snapshot():
-                if record.cells is None:  # the loop serves it and would wait for its peer
-                    self.half_close(record)
+        for record in self._activity.snapshot():
+            if self._loop_would_wait_for(record):
+                self.half_close(record)
         self._wait_for_loop(None)
+
+    def _stop_loop(self) -> bool:
+        """Let the loop end; False where nobody may wait for it: in it, or in a forked child."""
+        if not self._loop.in_owner:
+            self._loop.ask_owner_to_stop()
+            return False
+        self._stop_requested = True
+        self._loop.wake()
+        return self._serving_thread is not threading.current_thread()
 
     def start_drain(self) -> None:
         """Begin a `drain` and return at once; for signal handlers.
@@ -147,12 +153,12 @@ class ServingMixIn(AdmissionMixIn):
         handlers answer that and end.
         """
         if not self._draining:
-            self._closed_before_drain = self.activity.closed
+            self._closed_before_drain = self._activity.closed
             self._draining = True
         self._stop_requested = True
-        for record in self.activity.snapshot():
+        for record in self._activity.snapshot():
             self.half_close(record)
-        self.loop.wake()
+        self._loop.wake()
 
     def drain(self, timeout: float | None = None) -> DrainResult:
         """Stop accepting, let every byte already received be answered, close.
@@ -166,50 +172,67 @@ class ServingMixIn(AdmissionMixIn):
         only starts the drain, as `start_drain` does.
         """
         deadline = time.monotonic() + (self.drain_timeout if timeout is None else timeout)
-        self.start_drain()
-        if self._serving_thread != threading.get_ident():
-            if not self._wait_for_loop(deadline):
-                self.abort()
-                self._wait_for_loop(time.monotonic() + ABORT_TIME)
-            if self.is_stream:
-                self.close_listener()  # a datagram socket stays, for replies still to come
-            if not self._wait_until_idle(deadline):
-                self.abort()
-                if not self._wait_until_idle(time.monotonic() + ABORT_TIME):
-                    logger.warning("left %d busy workers behind", len(self.activity))
-        ended = self.activity.closed - self._closed_before_drain
+        if self._loop.in_owner:
+            self.start_drain()
+        if self._stop_loop() and self._draining_thread is not threading.current_thread():
+            left = max(0.0, deadline - time.monotonic())
+            if self._drain_lock.acquire(timeout=left):  # one thread at a time runs the wait
+                self._draining_thread = threading.current_thread()
+                try:
+                    self._finish_drain(deadline)
+                finally:
+                    self._draining_thread = None
+                    self._drain_lock.release()
+        ended = self._activity.closed - self._closed_before_drain
         return DrainResult(max(0, ended - self._aborted), self._aborted)
+
+    def _finish_drain(self, deadline: float) -> None:
+        if not self._wait_for_loop(deadline):
+            self.abort()
+            if not self._wait_for_loop(time.monotonic() + ABORT_TIME):
+                logger.warning("left a busy handler behind, in the loop itself")
+                return
+        if self.is_stream:
+            self.close_listener()  # a datagram socket stays, for replies still to come
+        if not self._wait_until_idle(deadline):
+            self.abort()
+            if not self._wait_until_idle(time.monotonic() + ABORT_TIME):
+                logger.warning("left %d busy workers behind", len(self._activity))
 
     def abort(self) -> None:
         """Cut every connection now, unanswered.  For signal handlers too."""
         self._aborting = True
-        for record in self.activity.snapshot():
+        for record in self._activity.snapshot():
             if not record.aborted:
                 record.aborted = True
                 self._aborted += 1
             self.abort_request(record)
-        self.loop.wake()
+        self._loop.wake()
 
     def server_close(self) -> None:
         """Release everything: stop the loop, drain for ``drain_timeout`` at most, close.
 
-        Safe at any moment: after a failed start, twice, and while another thread serves.
+        Safe at any moment: after a failed start, twice, and while another thread serves.  In
+        the loop's own thread it lets the loop end, which then does the rest.
         """
         if self._closed:
             return
+        if not self._stop_loop():
+            self._close_behind = self._loop.in_owner  # the loop does it when it ends
+            return
         self._closed = True
-        in_loop = self._serving_thread == threading.get_ident()
-        self._stop_requested = True
-        if not in_loop and self._serving_thread is not None:
-            self.shutdown()
-        if hasattr(self, "socket"):
-            if not in_loop and self.block_on_close and len(self.activity):
-                self.drain()
-            self.close_listener()
-        if in_loop:
-            self._close_loop_behind = True
-        else:
-            self.loop.close()
+        try:
+            if hasattr(self, "socket"):
+                if self.block_on_close and (self._serving_thread or len(self._activity)):
+                    self.drain()
+                else:
+                    self._wait_for_loop(time.monotonic() + self.drain_timeout)
+                self.close_listener()
+        finally:
+            if self._serving_thread is None:
+                self._loop.close()
+            else:
+                self._close_loop_behind = True
 
     def close_listener(self) -> None:
         """Close the socket that requests come from; harmless when done twice."""
@@ -221,18 +244,19 @@ class ServingMixIn(AdmissionMixIn):
 
     # --- for models -----------------------------------------------------------------
 
-    def check_handler(self, handler: Any) -> None:
+    @classmethod
+    def check_handler(cls, handler: Any, mode: str) -> None:
         """Refuse a handler class that this model cannot run.
 
+        :param mode: what the message calls the server.
         :raises HandlerNotSupported: here, for ``async def``: this model calls functions.
         """
         for name in ("respond", "greet"):
             code = getattr(getattr(handler, name, None), "__code__", None)
             if code is not None and code.co_flags & _CO_COROUTINE:
                 raise HandlerNotSupported(
-                    f"{handler.__name__}.{name} is `async def`, but"
-                    f" {self.mode or type(self).__name__} calls it as a plain function:"
-                    f" make it `def {name}`"
+                    f"{handler.__name__}.{name} is `async def`, but {mode} calls it as a plain"
+                    f" function: make it `def {name}`"
                 )
 
     def abort_request(self, record: ActiveRequest) -> None:
@@ -256,16 +280,16 @@ class ServingMixIn(AdmissionMixIn):
         # threading.Event is not, in a signal handler that interrupts such a wait.
         ended = self._serving_ended = threading.Lock()
         ended.acquire()
-        self._serving_thread = threading.get_ident()
+        self._serving_thread = threading.current_thread()
         timeout = self.socket.gettimeout()
-        if self.is_stream:
-            # A connection can be gone between poll() and accept() (UNP vol. 1, 16.6).
-            self.socket.setblocking(False)
-        self._prepare_to_serve()
-        self.verbose = logger.isEnabledFor(DEBUG)
-        self._listen(True)
         try:
-            with self.loop.woken_by_signals():
+            if self.is_stream:
+                # A connection can be gone between poll() and accept() (UNP vol. 1, 16.6).
+                self.socket.setblocking(False)
+            self.logs_connections = logger.isEnabledFor(DEBUG)
+            self._prepare_to_serve()
+            self._listen(True)
+            with self._loop.woken_by_signals():
                 yield
         finally:
             self._listen(False)
@@ -276,7 +300,10 @@ class ServingMixIn(AdmissionMixIn):
             self._serving_thread = None
             ended.release()
             if self._close_loop_behind:
-                self.loop.close()
+                self._loop.close()
+        if self._close_behind:
+            self._close_behind = False
+            self.server_close()
 
     def _prepare_to_serve(self) -> None:
         """For models that look something up once before they serve."""
@@ -302,10 +329,10 @@ class ServingMixIn(AdmissionMixIn):
 
     def _wait_until_idle(self, deadline: float) -> bool:
         """Wait, as the loop does, until nothing is in progress."""
-        if self.loop.closed:
-            return not len(self.activity)
-        with self.loop.woken_by_signals():
-            while len(self.activity):
+        if self._loop.closed:
+            return not len(self._activity)
+        with self._loop.woken_by_signals():
+            while len(self._activity):
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return False

@@ -171,10 +171,11 @@ class UDPServer(TCPServer, socketserver.UDPServer):
         return size, source, self.socket
 
     def _dropped(self, reason: str) -> RequestDropped:
-        self.activity.loop_cells[DROP_CELL[reason]] += 1
+        self._activity.loop_cells[DROP_CELL[reason]] += 1
         return RequestDropped()
 
     def _count_drop(self, request: Any, reason: str) -> None:
+        self._trouble.warning("dropping a reply: %s", reason)
         self.cells_of(request)[DROP_CELL[reason]] += 1
 
     def send_datagram(self, reply: bytes, request: Any, client_address: Any) -> int:
@@ -212,6 +213,7 @@ class _UnixPathServer(TCPServer):
 
     _own_file: tuple[int, int] | None = None
     _own_path = ""
+    _folder = -1
     _own_pid = 0
 
     def server_bind(self) -> None:
@@ -228,6 +230,7 @@ class _UnixPathServer(TCPServer):
         if path.startswith("\0"):  # abstract: no file, no permissions, gone with the socket
             super().server_bind()
             return
+        self._lock_folder(path)
         _remove_stale(path, self.socket_type)
         # bind() makes the file with the socket's own mode, so it is never open to more.
         os.fchmod(self.socket.fileno(), self.socket_mode)
@@ -237,9 +240,35 @@ class _UnixPathServer(TCPServer):
         self._own_path = os.path.abspath(path)  # the program may change its folder
         self._own_file = (made.st_dev, made.st_ino)
         self._own_pid = os.getpid()
+        if not self.is_stream:
+            self._unlock_folder()
+
+    def server_activate(self) -> None:
+        """Listen; from here on others can tell that somebody has the path."""
+        super().server_activate()
+        self._unlock_folder()
+
+    def _lock_folder(self, path: str) -> None:
+        """Let no other server of ours look at the path until it can tell that we have it.
+
+        Between bind() and listen() a connect() is refused, as by a stale file.
+        """
+        try:
+            self._folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY)
+        except OSError:
+            return  # bind() tells what is wrong with it, or it may be written but not read
+        from fcntl import LOCK_EX, flock  # imported late: only Unix servers need it
+
+        flock(self._folder, LOCK_EX)
+
+    def _unlock_folder(self) -> None:
+        folder, self._folder = self._folder, -1
+        if folder >= 0:
+            os.close(folder)
 
     def close_listener(self) -> None:
         """Close the socket and remove its file, if it still is the one that we made."""
+        self._unlock_folder()
         super().close_listener()
         own, self._own_file = self._own_file, None
         if own is None or self._own_pid != os.getpid():

@@ -117,7 +117,7 @@ def test_forking_serves_again_once_descriptors_are_free(folder: Path) -> None:
         wait_until(lambda: descriptors_of(server.pid) == 12, "its descriptors are used up")
         for client in clients:
             client.close()
-        echo_within(server, 1)
+        echo_within(server, PATIENCE)
         wait_until(lambda: children_of(server.pid) == [], "its children are reaped", 5)
 
 
@@ -350,7 +350,7 @@ def test_hundreds_of_resets_are_neither_logged_nor_leaked(mode: str, folder: Pat
             client.sendall(b"x" * 1000)
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             client.close()
-        echo_within(server, 5)
+        echo_within(server, PATIENCE)
         wait_until(lambda: threads_of(server.pid) == 1, "no thread is left")
         wait_until(lambda: children_of(server.pid) == [], "no child is left")
         code, log = server.stop()

@@ -174,7 +174,7 @@ def test_an_overridden_service_actions_is_called_every_poll_interval() -> None:
 def test_an_idle_server_uses_no_cpu(mode: str, folder: Path) -> None:
     with create_server(mode, free_address(mode, folder)) as server:
         turns = 0
-        turn = server.loop.turn
+        turn = server._loop.turn
 
         def counted(longest: float | None) -> None:
             nonlocal turns
@@ -182,7 +182,7 @@ def test_an_idle_server_uses_no_cpu(mode: str, folder: Path) -> None:
             assert longest is None  # nothing but an event ends the wait
             turn(longest)
 
-        server.loop.turn = counted
+        server._loop.turn = counted
         thread = serve_in_thread(server)
         wait_until_serving(server)
         server.shutdown()

@@ -50,6 +50,7 @@ class ForkingMixIn(ServingMixIn):
         self.active_children: dict[int, ActiveRequest] = {}
         self._descriptors: dict[int, int] = {}
         self._unwatched: set[int] = set()
+        self._siblings: dict[int, int] = {}  # the connection of each child
         self._interruptible = False
         self._shared_cells = SharedCells()
         super().__init__(*args, **kwargs)
@@ -71,8 +72,9 @@ class ForkingMixIn(ServingMixIn):
 
         :raises WorkerUnavailable: the system does not give us a process now.
         """
-        record = self.activity.find(request) or ActiveRequest(request, client_address, None)
-        record.cells = cells = self._shared_cells.take()
+        record = self._activity.find(request) or ActiveRequest(request, client_address, None)
+        cells = self._shared_cells.take()
+        self._activity.count_in(record, cells)
         try:
             pid = os.fork()
         except OSError as error:
@@ -82,6 +84,8 @@ class ForkingMixIn(ServingMixIn):
         if pid == 0:
             self._serve_in_child(record)
         self.active_children[pid] = record
+        if self.is_stream:
+            self._siblings[pid] = request.fileno()
         self._watch_child(pid)
 
     def _serve_in_child(self, record: ActiveRequest) -> NoReturn:
@@ -89,21 +93,30 @@ class ForkingMixIn(ServingMixIn):
         try:
             if self._interruptible:  # Ctrl-C reaches the whole group; the parent ends its children
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
-            self.activity.restart_in_child(record)
-            self.active_children = {}  # they are the parent's
-            self._serving_thread = None
-            if self.is_stream:
-                self.socket.close()
+            self._close_what_is_the_parents()
+            self._activity.restart_in_child(record)
             self.finish_request(record.request, record.client_address)
             status = 0
-        except Exception:
-            self.handle_error(record.request, record.client_address)
+        except BaseException as error:
+            if self._contains(error):
+                self.handle_error(record.request, record.client_address)
         finally:
-            self.activity.in_progress = {}  # to end it is the parent's, in its own memory
+            self._activity.in_progress = {}  # to end it is the parent's, in its own memory
             try:
                 self.shutdown_request(record.request)
             finally:
                 os._exit(status)
+
+    def _close_what_is_the_parents(self) -> None:
+        if self.is_stream:
+            self.socket.close()
+        # By number, and the objects kept: closed by number too late, they would close others'.
+        for descriptor in self._siblings.values():
+            os.close(descriptor)
+        for descriptor in self._descriptors.values():
+            os.close(descriptor)
+        self._of_parent = self.active_children
+        self.active_children = {}
 
     # --- in the parent --------------------------------------------------------------
 
@@ -114,7 +127,7 @@ class ForkingMixIn(ServingMixIn):
             self._unwatched.add(pid)
         else:
             self._descriptors[pid] = descriptor
-            self.loop.watch(descriptor, lambda: self._reap(pid))
+            self._loop.watch(descriptor, lambda: self._reap(pid))
 
     def _reap(self, pid: int) -> None:
         """Wait for a child of ours, without blocking, and end its request if it has ended."""
@@ -127,14 +140,16 @@ class ForkingMixIn(ServingMixIn):
         self._unwatched.discard(pid)
         descriptor = self._descriptors.pop(pid, None)
         if descriptor is not None:
-            self.loop.unwatch(descriptor)
+            self._loop.unwatch(descriptor)
             os.close(descriptor)
+        self._siblings.pop(pid, None)
         record = self.active_children.pop(pid)
         cells = record.cells
         if os.WIFSIGNALED(status) and not record.aborted:
             self.cells_of(record.request)[ERRORS] += 1
             logger.warning("a child was killed by signal %d", os.WTERMSIG(status))
         self.close_request(record.request)
+        self._end(record)
         if isinstance(cells, memoryview):
             self._shared_cells.give_back(cells)
 
@@ -164,7 +179,10 @@ class ForkingMixIn(ServingMixIn):
         """Cut the connection and end the child at once."""
         super().abort_request(record)
         for pid, served in list(self.active_children.items()):
-            if served is record:  # not reaped yet, so the pid is still its own
+            descriptor = self._descriptors.get(pid)
+            if served is record and descriptor is not None:
+                ignoring_gone(signal.pidfd_send_signal, descriptor, signal.SIGKILL)
+            elif served is record:
                 ignoring_gone(os.kill, pid, signal.SIGKILL)
 
 

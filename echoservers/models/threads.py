@@ -37,9 +37,9 @@ class ThreadingMixIn(ServingMixIn):
 
         :raises WorkerUnavailable: the system does not give us a thread now.
         """
-        record = self.activity.find(request)
+        record = self._activity.find(request)
         if record is not None:
-            record.cells = new_cells()
+            self._activity.count_in(record, new_cells())
         thread = threading.Thread(
             target=self.process_request_thread,
             args=(request, client_address),
@@ -56,10 +56,15 @@ class ThreadingMixIn(ServingMixIn):
         """Serve *request*; the body of its thread."""
         try:
             self.finish_request(request, client_address)
-        except Exception:
+        except BaseException as error:
+            if not self._contains(error):
+                raise
             self.handle_error(request, client_address)
         finally:
+            record = self._activity.find(request)
             self.shutdown_request(request)
+            if record is not None:
+                self._end(record)
             self._threads.discard(threading.current_thread())
 
     def server_close(self) -> None:
