@@ -40,7 +40,7 @@ class ModeNotAvailable(EchoServersError):
 
 
 class HandlerNotSupported(EchoServersError, TypeError):
-    """The handler cannot run in this mode; the message names modes that take it."""
+    """The handler cannot run in this mode; the message says what to change."""
 
 
 class OptionError(EchoServersError, ValueError):

@@ -9,7 +9,8 @@ flood somebody who never asked.  So no reply goes
 - for a datagram that was sent to a broadcast or multicast address,
 - with more bytes than were received, unless to this machine.
 
-A reply leaves from the address that was asked, and never waits for the peer.
+A reply leaves from the address that was asked, and never waits for the peer.  Two servers on
+other ports that a forged datagram sets talking to each other are not told from a client.
 """
 
 import errno
