@@ -267,11 +267,15 @@ class Program:
 @contextlib.contextmanager
 def program(*arguments: str, **popen: Any) -> Iterator[Program]:
     """A serving program, ended at the end of the block whatever happens."""
+    wrapped = bool(popen.get("wrapper"))
     started = Program(*arguments, **popen)
     try:
         yield started.wait_until_listening()
     finally:
         if started.process.poll() is None:
+            # Of a wrapper first what it runs: strace, when killed, leaves that behind.
+            for pid in children_of(started.pid) if wrapped else []:
+                os.kill(pid, signal.SIGKILL)
             started.process.kill()
         started.process.communicate(timeout=PATIENCE)
 

@@ -266,9 +266,13 @@ def test_sigterm_at_any_moment_of_the_start_leaves_no_traceback_and_no_hang(fold
     # From the first instruction of the interpreter to the listening line.
     for tries in range(20):
         started = Program("--port", "0")
-        assert started.process.stdout is not None
-        select.select([started.process.stdout], [], [], tries * 0.008)
-        code, log = started.stop()
+        try:
+            assert started.process.stdout is not None
+            select.select([started.process.stdout], [], [], tries * 0.008)
+            code, log = started.stop()
+        finally:
+            started.process.kill()
+            started.process.communicate()
         # Before it has its handlers the signal ends it as it ends any program.
         assert (code, log) in ((-signal.SIGTERM, ""), (0, "drained 0 connections, aborted 0\n"))
 
