@@ -327,4 +327,4 @@ def ignoring_gone(call: Any, *args: object) -> None:
     try:
         call(*args)
     except OSError:
-        return
+        return  # closed already, or its peer is: what the call was for has happened

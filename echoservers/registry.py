@@ -38,7 +38,6 @@ __all__ = [
 class _Transport(NamedTuple):
     server: str  # module:class
     class_suffix: str  # of the composed classes: ThreadingMixIn + this
-    stream: bool
     needs: str  # an attribute of the socket module
 
 
@@ -51,13 +50,13 @@ class _Model(NamedTuple):
 
 
 _TRANSPORTS = {
-    "tcp": _Transport("echoservers.transports:TCPServer", "TCPServer", True, "AF_INET"),
-    "udp": _Transport("echoservers.transports:UDPServer", "UDPServer", False, "AF_INET"),
+    "tcp": _Transport("echoservers.transports:TCPServer", "TCPServer", "AF_INET"),
+    "udp": _Transport("echoservers.transports:UDPServer", "UDPServer", "AF_INET"),
     "unix-stream": _Transport(
-        "echoservers.transports:UnixStreamServer", "UnixStreamServer", True, "AF_UNIX"
+        "echoservers.transports:UnixStreamServer", "UnixStreamServer", "AF_UNIX"
     ),
     "unix-datagram": _Transport(
-        "echoservers.transports:UnixDatagramServer", "UnixDatagramServer", False, "AF_UNIX"
+        "echoservers.transports:UnixDatagramServer", "UnixDatagramServer", "AF_UNIX"
     ),
 }
 
