@@ -14,7 +14,7 @@ from typing import Any
 from .addresses import peer_name
 from .closing import linger, wait_until_taken
 from .counters import BYTES_IN, BYTES_OUT, ERRORS, INPUT_ENDED, MESSAGES, Cells, new_cells
-from .errors import FramingError
+from .exchange import RECEIVE_SIZE, BrokenFraming, Exchange
 from .framing import DEFAULT_MAX_MESSAGE_SIZE, Framing, RawFraming
 from .interrupts import is_users_interrupt
 from .log import escape, logger
@@ -27,13 +27,6 @@ __all__ = [
     "TimestampHandler",
     "UpperHandler",
 ]
-
-RECEIVE_SIZE = 65536
-"""Bytes asked for in one read: with the reply it stays within 128 KiB a connection,
-and larger reads no longer save time beside the copy that they cost."""
-
-SEND_SIZE = 65536
-"""Bytes of replies gathered before they are sent, when many messages came at once."""
 
 
 class EchoHandler(BaseRequestHandler):
@@ -69,7 +62,20 @@ class EchoHandler(BaseRequestHandler):
     #: is answered, minds the time limits, and tells a peer that has gone from a fault.
     ends_with_input = True
 
-    _closing = False
+    #: Whether the connection ends behind the reply; set by `close_after_reply`.
+    closing = False
+
+    def __init__(self, request: Any, client_address: Any, server: Any) -> None:
+        drive = getattr(server, "drive_handler", None)
+        if drive is None:
+            super().__init__(request, client_address, server)
+            return
+        # A model with a loop: the bytes come to the loop, which ends with finish().
+        self.request = request
+        self.client_address = client_address
+        self.server = server
+        self.setup()
+        drive(self)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -85,7 +91,7 @@ class EchoHandler(BaseRequestHandler):
 
     def close_after_reply(self) -> None:
         """End the connection once the reply of the current message is sent."""
-        self._closing = True
+        self.closing = True
 
     @classmethod
     def inheritable_timeout(cls, server: Any) -> float | None:
@@ -94,29 +100,59 @@ class EchoHandler(BaseRequestHandler):
             return None
         return server.idle_timeout if cls.timeout is None else cls.timeout
 
-    # What follows is the driver for blocking sockets; models with a loop have their own.
+    # --- for whoever moves the bytes ------------------------------------------------
 
-    def handle(self) -> None:
+    def begin(self) -> Cells:
+        """Before the first byte: the server's limit, and where to count."""
         server = self.server
         limit = getattr(server, "max_message_size", None)
         if limit is not None:
             self.max_message_size = limit
         cells_of = getattr(server, "cells_of", None)
-        self._cells: Cells = new_cells() if cells_of is None else cells_of(self.request)
-        self._verbose = getattr(server, "logs_connections", False)
-        if self._verbose:
+        cells: Cells = new_cells() if cells_of is None else cells_of(self.request)
+        self.shows_messages = getattr(server, "logs_connections", False)
+        if self.shows_messages:
             logger.debug(
                 "connected from %s",
                 peer_name(self.client_address),
                 extra={"event": "connected", "peer": peer_name(self.client_address)},
             )
+        return cells
+
+    def time_limit(self) -> float | None:
+        """Seconds that the connection may go without progress."""
+        if self.timeout is not None:
+            return self.timeout
+        limit: float | None = getattr(self.server, "idle_timeout", None)
+        return limit
+
+    def show(self, message: bytes) -> None:
+        """Log *message*, as ``--verbose`` asks for."""
+        peer = peer_name(self.client_address)
+        logger.debug(
+            "[from %s] %s",
+            peer,
+            escape(message.rstrip(b"\r\n")),
+            extra={"event": "message", "peer": peer, "bytes": len(message)},
+        )
+
+    def say_ended(self, reason: str | None) -> None:
+        """Log why the connection ends, where that is its peer's doing."""
+        if self.shows_messages:
+            peer = peer_name(self.client_address)
+            logger.debug("closing %s: %s", peer, reason, extra={"event": "closing", "peer": peer})
+
+    # What follows is the driver for blocking sockets; models with a loop have their own.
+
+    def handle(self) -> None:
+        self._cells = self.begin()
         try:
             if isinstance(self.request, tuple):
                 self._handle_datagram(*self.request)
             else:
                 self._handle_stream(self.request)
         except _PeerEnded as ended:
-            self._say_ended(str(ended))
+            self.say_ended(str(ended))
         except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:
             if is_users_interrupt(error):
                 raise
@@ -126,8 +162,8 @@ class EchoHandler(BaseRequestHandler):
         cells = self._cells
         cells[MESSAGES] += 1
         cells[BYTES_IN] += len(message)
-        if self._verbose:
-            self._show(message)
+        if self.shows_messages:
+            self.show(message)
         reply = self.respond(message)
         if reply is not None:
             send = getattr(self.server, "send_datagram", None)
@@ -137,17 +173,14 @@ class EchoHandler(BaseRequestHandler):
                 cells[BYTES_OUT] += send(reply, self.request, self.client_address)
 
     def _handle_stream(self, connection: socket.socket) -> None:
-        timeout = self.timeout
-        if timeout is None:
-            timeout = getattr(self.server, "idle_timeout", None)
+        timeout = self.time_limit()
         if timeout is not None and timeout != getattr(self.server, "inherited_timeout", None):
             limit_waits(connection, timeout)
-        greeting = self.greet()
         if self.framing_class is RawFraming:
-            self._converse_raw(connection, greeting)
+            self._converse_raw(connection, self.greet())
         else:
-            self._converse(connection, greeting)
-        if self._closing:
+            self._converse(connection, Exchange(self, self._cells))
+        if self.closing:
             linger(connection)
         elif self._cells[INPUT_ENDED]:
             wait_until_taken(connection)
@@ -158,7 +191,7 @@ class EchoHandler(BaseRequestHandler):
             self._send(connection, greeting)
         cells, respond = self._cells, self.respond
         size = min(RECEIVE_SIZE, self.max_message_size)
-        while not self._closing:
+        while not self.closing:
             try:
                 message = connection.recv(size)
             except OSError as error:
@@ -167,60 +200,31 @@ class EchoHandler(BaseRequestHandler):
                 return
             cells[MESSAGES] += 1
             cells[BYTES_IN] += len(message)
-            if self._verbose:
-                self._show(message)
+            if self.shows_messages:
+                self.show(message)
             reply = respond(message)
             if reply is not None:
                 self._send(connection, reply)
 
-    def _converse(self, connection: socket.socket, greeting: bytes | None) -> None:
-        framing = self.framing_class(self.max_message_size)
+    def _converse(self, connection: socket.socket, exchange: Exchange) -> None:
+        greeting = exchange.greeting()
         if greeting is not None:
-            self._send(connection, framing.wrap(greeting))
+            self._send(connection, greeting)
         try:
-            while not self._closing:
+            while not self.closing:
                 try:
                     data = connection.recv(RECEIVE_SIZE)
                 except OSError as error:
                     raise _PeerEnded(error) from error
-                self._cells[BYTES_IN] += len(data)
-                if data:
-                    framing.receive_data(data)
-                else:
-                    framing.receive_end()
-                self._answer(connection, framing)
+                exchange.receive(data)
+                while (batch := exchange.next_batch()) is not None:
+                    self._send(connection, batch)
                 if not data:
                     return
-        except _BrokenFraming as broken:
+        except BrokenFraming as broken:
             self._cells[ERRORS] += 1
-            self._say_ended(str(broken))
+            self.say_ended(str(broken))
             linger(connection)
-
-    def _answer(self, connection: socket.socket, framing: Framing) -> None:
-        """Answer every whole message that *framing* holds, in as few sends as may be."""
-        replies: list[bytes] = []
-        gathered = 0
-        try:
-            while not self._closing and (message := self._next_message(framing)) is not None:
-                self._cells[MESSAGES] += 1
-                if self._verbose:
-                    self._show(message)
-                reply = self.respond(message)
-                if reply is not None:
-                    replies.append(framing.wrap(reply))
-                    gathered += len(reply)
-                    if gathered >= SEND_SIZE:
-                        batch, replies, gathered = b"".join(replies), [], 0
-                        self._send(connection, batch)
-        finally:  # what was answered before an error is sent all the same
-            if replies:
-                self._send(connection, replies[0] if len(replies) == 1 else b"".join(replies))
-
-    def _next_message(self, framing: Framing) -> bytes | None:
-        try:
-            return framing.next_message()
-        except FramingError as error:
-            raise _BrokenFraming(str(error)) from error
 
     def _send(self, connection: socket.socket, data: bytes) -> None:
         try:
@@ -228,20 +232,6 @@ class EchoHandler(BaseRequestHandler):
         except OSError as error:
             raise _PeerEnded(error) from error
         self._cells[BYTES_OUT] += len(data)
-
-    def _show(self, message: bytes) -> None:
-        peer = peer_name(self.client_address)
-        logger.debug(
-            "[from %s] %s",
-            peer,
-            escape(message.rstrip(b"\r\n")),
-            extra={"event": "message", "peer": peer, "bytes": len(message)},
-        )
-
-    def _say_ended(self, reason: str | None) -> None:
-        if self._verbose:
-            peer = peer_name(self.client_address)
-            logger.debug("closing %s: %s", peer, reason, extra={"event": "closing", "peer": peer})
 
 
 class _PeerEnded(Exception):
@@ -253,10 +243,6 @@ class _PeerEnded(Exception):
     def __init__(self, error: OSError) -> None:
         idle = isinstance(error, BlockingIOError)
         super().__init__("idle for too long" if idle else error.strerror or str(error))
-
-
-class _BrokenFraming(Exception):
-    """The peer has broken the framing; ``respond()`` may raise a FramingError itself."""
 
 
 class TimestampHandler(EchoHandler):

@@ -1,21 +1,40 @@
-"""The wait of a server: poll(2) over a few descriptors, and one that ends it.
+"""The wait of a server: one wait over a few descriptors, and one that ends it.
 
 The wake-up is the self-pipe trick (UNP vol. 1, 20.5 and D. J. Bernstein): another
-thread, a signal handler or a forked child writes a byte, and the poll returns.
+thread, a signal handler or a forked child writes a byte, and the wait returns.
+What waits (poll, select, epoll, kqueue) is one of `echoservers.waits`.
 """
 
+import heapq
 import os
-import select
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["Loop"]
+from .waits import READABLE, WRITABLE, PollWait, Wait
+
+__all__ = ["Loop", "Timer"]
+
+_Callback = Callable[[], object]
+
+
+class Timer:
+    """A call to come; setting ``callback`` to None cancels it."""
+
+    __slots__ = ("callback", "when")
+
+    def __init__(self, when: float, callback: _Callback) -> None:
+        self.when = when
+        self.callback: _Callback | None = callback
+
+    def __lt__(self, other: "Timer") -> bool:
+        return self.when < other.when
 
 
 class Loop:
-    """Descriptors to wait for, each with what to call when it is readable.
+    """Descriptors to wait for, each with what to call when it is ready, and timers.
 
     The thread that serves owns it; only `wake` and `ask_owner_to_stop` are for others.
     """
@@ -23,14 +42,18 @@ class Loop:
     _WAKE = b"w"
     _STOP = b"s"
 
-    def __init__(self) -> None:
-        self._poll = select.poll()
-        self._callbacks: dict[int, Callable[[], object]] = {}
+    def __init__(self, wait: Wait | None = None) -> None:
+        self.waiter = PollWait() if wait is None else wait
+        self._readers: dict[int, _Callback] = {}
+        self._writers: dict[int, _Callback] = {}
+        self._timers: list[Timer] = []
         self._read, self._write = os.pipe()
         os.set_blocking(self._read, False)
         os.set_blocking(self._write, False)
         self._owner = os.getpid()
-        self.on_stop: Callable[[], object] | None = None
+        self.now = time.monotonic()
+        """When the last wait returned: good enough for limits of seconds."""
+        self.on_stop: _Callback | None = None
         """Called in the turn in which a forked child has asked for it."""
         self.watch(self._read, self._woken)
 
@@ -44,23 +67,78 @@ class Loop:
         """Whether this is the process that made it, not a fork of it."""
         return os.getpid() == self._owner
 
-    def watch(self, descriptor: int, callback: Callable[[], object]) -> None:
-        """Call *callback* in every turn in which *descriptor* is readable."""
-        self._callbacks[descriptor] = callback
-        self._poll.register(descriptor, select.POLLIN)
+    # --- what to wait for -----------------------------------------------------------
+
+    def watch(self, descriptor: int, callback: _Callback, *, shared: bool = False) -> None:
+        """Call *callback* in every turn in which *descriptor* is readable.
+
+        :param shared: other processes wait for it too; one of them is enough.
+        """
+        self._readers[descriptor] = callback
+        if shared:
+            self.waiter.watch_shared(descriptor)
+        else:
+            self._update(descriptor)
+
+    def watch_writing(self, descriptor: int, callback: _Callback) -> None:
+        """Call *callback* in every turn in which *descriptor* is writable."""
+        self._writers[descriptor] = callback
+        self._update(descriptor)
 
     def unwatch(self, descriptor: int) -> None:
-        """Forget *descriptor*; harmless when it is not watched."""
-        if self._callbacks.pop(descriptor, None) is not None:
-            self._poll.unregister(descriptor)
+        """Forget what was said by `watch`; harmless when nothing was."""
+        if self._readers.pop(descriptor, None) is not None:
+            self._update(descriptor)
+
+    def unwatch_writing(self, descriptor: int) -> None:
+        """Forget what was said by `watch_writing`; harmless when nothing was."""
+        if self._writers.pop(descriptor, None) is not None:
+            self._update(descriptor)
+
+    def _update(self, descriptor: int) -> None:
+        reading = READABLE if descriptor in self._readers else 0
+        writing = WRITABLE if descriptor in self._writers else 0
+        self.waiter.watch(descriptor, reading | writing)
+
+    def call_at(self, when: float, callback: _Callback) -> Timer:
+        """Call *callback* in the first turn after the time *when* (``time.monotonic()``)."""
+        timer = Timer(when, callback)
+        heapq.heappush(self._timers, timer)
+        return timer
+
+    # --- wait -----------------------------------------------------------------------
 
     def turn(self, longest: float | None) -> None:
-        """Wait until something is readable, at most *longest* seconds, and call for it."""
-        timeout = None if longest is None else max(0.0, longest) * 1000
-        for descriptor, _ in self._poll.poll(timeout):
-            callback = self._callbacks.get(descriptor)
-            if callback is not None:  # an earlier one in this turn may have removed it
-                callback()
+        """Wait until something is ready, at most *longest* seconds, and call for it."""
+        timers = self._timers
+        if timers:
+            left = timers[0].when - time.monotonic()
+            longest = left if longest is None or left < longest else longest
+        ready = self.waiter.wait(None if longest is None else max(0.0, longest))
+        self.now = time.monotonic()
+        readers = self._readers
+        for descriptor, events in ready:
+            if events == READABLE:
+                callback = readers.get(descriptor)
+                if callback is not None:  # an earlier one in this turn may have removed it
+                    callback()
+            else:
+                self._dispatch(descriptor, events)
+        while timers and timers[0].when <= self.now:
+            due = heapq.heappop(timers).callback
+            if due is not None:
+                due()
+
+    def _dispatch(self, descriptor: int, events: int) -> None:
+        # A fault or a hang-up is for the reader, which sees it in its next read; for the
+        # writer where nobody reads.
+        reader = self._readers.get(descriptor)
+        if reader is not None and events & ~WRITABLE:
+            reader()
+        if events & WRITABLE or reader is None:
+            writer = self._writers.get(descriptor)
+            if writer is not None:
+                writer()
 
     def wake(self) -> None:
         """End the wait, or the next one.  Safe anywhere, a signal handler included."""
@@ -90,12 +168,13 @@ class Loop:
         self._put(self._STOP)
 
     def close(self) -> None:
-        """Release the pipe; harmless when done twice."""
+        """Release the pipe and the wait; harmless when done twice."""
         if not self.closed:
             self.unwatch(self._read)
             read, write, self._read, self._write = self._read, self._write, -1, -1
             os.close(read)
             os.close(write)
+            self.waiter.close()
 
     def _woken(self) -> None:
         try:
