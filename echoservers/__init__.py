@@ -1,6 +1,7 @@
 """Echo servers in every classic concurrency model, on the standard library's socketserver.
 
-The names below are the public interface; each is imported when it is first used.
+The names below are the public interface; each is imported when it is first used.  So is the
+server class of every mode, by its composed name: ``EpollTCPServer``, ``PreforkEpollTCPServer``.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
     from .models.forks import ForkingUDPServer as ForkingUDPServer
     from .models.forks import ForkingUnixDatagramServer as ForkingUnixDatagramServer
     from .models.forks import ForkingUnixStreamServer as ForkingUnixStreamServer
+    from .models.reactors import EpollMixIn as EpollMixIn
+    from .models.reactors import KqueueMixIn as KqueueMixIn
+    from .models.reactors import PollMixIn as PollMixIn
+    from .models.reactors import ReactorMixIn as ReactorMixIn
+    from .models.reactors import SelectMixIn as SelectMixIn
     from .models.threads import ThreadingMixIn as ThreadingMixIn
     from .models.threads import ThreadingTCPServer as ThreadingTCPServer
     from .models.threads import ThreadingUDPServer as ThreadingUDPServer
@@ -73,6 +79,13 @@ _HOMES = {
         "ForkingUnixDatagramServer",
         "ForkingUnixStreamServer",
     ),
+    "models.reactors": (
+        "EpollMixIn",
+        "KqueueMixIn",
+        "PollMixIn",
+        "ReactorMixIn",
+        "SelectMixIn",
+    ),
     "models.threads": (
         "ThreadingMixIn",
         "ThreadingTCPServer",
@@ -90,13 +103,22 @@ __all__ = ["__version__", *sorted(_HOME)]  # noqa: PLE0604 - a list of names, ma
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    if name in _HOME:
+        value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    elif name.endswith("Server") and (value := _composed(name)) is not None:
+        pass
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value
     return value
+
+
+def _composed(name: str) -> Any:
+    from .registry import class_named
+
+    return class_named(name)
 
 
 def __dir__() -> list[str]:

@@ -16,7 +16,7 @@ __all__ = ["ActiveRequest", "Activity"]
 class ActiveRequest:
     """One request from the moment it is admitted until it is over."""
 
-    __slots__ = ("aborted", "cells", "client_address", "input_ended", "request", "source")
+    __slots__ = ("aborted", "cells", "client_address", "input_ended", "request", "source", "worker")
 
     def __init__(self, request: Any, client_address: Any, source: str | None) -> None:
         self.request = request
@@ -28,6 +28,8 @@ class ActiveRequest:
         self.aborted = False
         self.input_ended = False
         """By us, not by the peer; told to the handler in its cells."""
+        self.worker: Any = None
+        """What serves it, where the model has to find that by its request."""
 
 
 class Activity:

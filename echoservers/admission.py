@@ -64,9 +64,9 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
 
     def _prepare_admission(self) -> None:
         self._activity = Activity()
-        self._loop = Loop()
+        self._loop = self._make_loop()
         self._loop.on_stop = self._stop_soon
-        self._serves_in_loop = type(self).process_request is socketserver.BaseServer.process_request
+        self._serves_in_loop = self._ends_with_process_request()
         self._serves_at_once = self._serves_in_loop and not self.is_stream
         self._failed_accepts = 0
         self._error_lines = Throttle(burst=10)
@@ -79,6 +79,14 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
         self._resume_at = 0.0
         self._listening_descriptor = -1
         self._trouble = Throttle()
+
+    def _make_loop(self) -> Loop:
+        """The wait of this server; a forked worker makes one of its own."""
+        return Loop()
+
+    def _ends_with_process_request(self) -> bool:
+        """Whether a request is over when ``process_request`` returns."""
+        return type(self).process_request is socketserver.BaseServer.process_request
 
     def capacity(self) -> int:
         """How many requests may be in progress at the same time."""
@@ -235,7 +243,7 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
 
     def _loop_would_wait_for(self, record: ActiveRequest) -> bool:
         """Whether the loop itself serves it, by a handler that ends when its input does."""
-        return record.cells is None and getattr(self.RequestHandlerClass, "ends_with_input", False)
+        return self._serves_in_loop and getattr(self.RequestHandlerClass, "ends_with_input", False)
 
     def _contains(self, error: BaseException) -> bool:
         """Whether *error*, from a handler, ends its connection only.

@@ -12,7 +12,15 @@ import time
 
 from .timeouts import limit_waits
 
-__all__ = ["linger", "wait_until_taken"]
+__all__ = [
+    "CHECK_INTERVAL",
+    "DISCARD_SIZE",
+    "LINGER_TIME",
+    "discard_unread",
+    "linger",
+    "untaken",
+    "wait_until_taken",
+]
 
 LINGER_TIME = 1.0
 """Seconds that we wait for a peer at most: many round trips, and short for a worker."""
@@ -35,28 +43,37 @@ def linger(connection: socket.socket) -> None:
         return  # gone, or silent: either way there is nothing left to wait for
 
 
+def untaken(connection: socket.socket) -> int:
+    """How many bytes that were sent the peer's system has not taken yet."""
+    if connection.family == socket.AF_UNIX:
+        return 0  # what was sent is in the peer's queue already
+    from fcntl import ioctl  # imported late: only a drain needs them
+    from termios import TIOCOUTQ
+
+    try:
+        return int.from_bytes(ioctl(connection, TIOCOUTQ, bytes(4)), sys.byteorder)
+    except OSError:
+        return 0  # gone: nobody is left to take them
+
+
 def wait_until_taken(connection: socket.socket) -> None:
     """We have ended the input (SHUT_RD): wait until the peer's system has all replies.
 
     To close our side first, as `linger` does, would make the kernel answer further input
     with a reset at once; and with the input shut, waiting for input returns at once too.
     """
-    if connection.family == socket.AF_UNIX:
-        return  # what was sent is in the peer's queue already
-    from fcntl import ioctl  # imported late: only a drain needs them
-    from termios import TIOCOUTQ
-
-    def untaken() -> int:
-        return int.from_bytes(ioctl(connection, TIOCOUTQ, bytes(4)), sys.byteorder)
-
     deadline = time.monotonic() + LINGER_TIME
     pause = threading.Event()
+    while untaken(connection) and time.monotonic() < deadline:
+        pause.wait(CHECK_INTERVAL)
+    discard_unread(connection)
+
+
+def discard_unread(connection: socket.socket) -> None:
+    """Read what has arrived, so that close() does not send a reset for it."""
+    deadline = time.monotonic() + LINGER_TIME
     try:
-        while untaken() and time.monotonic() < deadline:
-            pause.wait(CHECK_INTERVAL)
-        while time.monotonic() < deadline + LINGER_TIME and connection.recv(
-            DISCARD_SIZE, socket.MSG_DONTWAIT
-        ):
-            continue  # read, so that close() does not send a reset
+        while time.monotonic() < deadline and connection.recv(DISCARD_SIZE, socket.MSG_DONTWAIT):
+            continue
     except OSError:
-        return  # gone: nobody is left to get them
+        return  # nothing is left, or nobody

@@ -21,7 +21,7 @@ from .framing import Framing
 if TYPE_CHECKING:
     from .handlers import EchoHandler
 
-__all__ = ["RECEIVE_SIZE", "SEND_SIZE", "BrokenFraming", "Exchange"]
+__all__ = ["RECEIVE_SIZE", "SEND_SIZE", "BrokenFraming", "Exchange", "PeerEnded"]
 
 RECEIVE_SIZE = 65536
 """Bytes asked for in one read: with the reply it stays within 128 KiB a connection,
@@ -29,6 +29,17 @@ and larger reads no longer save time beside the copy that they cost."""
 
 SEND_SIZE = 65536
 """Bytes of replies gathered before they are sent, when many messages came at once."""
+
+
+class PeerEnded(Exception):
+    """The peer has gone, or made no progress in time: its business, not a fault.
+
+    A class of its own, since ``respond()`` may raise the same errors about another socket.
+    """
+
+    def __init__(self, error: OSError) -> None:
+        idle = isinstance(error, BlockingIOError)  # SO_RCVTIMEO, on a blocking socket
+        super().__init__("idle for too long" if idle else error.strerror or str(error))
 
 
 class BrokenFraming(Exception):

@@ -14,7 +14,7 @@ from typing import Any
 from .addresses import peer_name
 from .closing import linger, wait_until_taken
 from .counters import BYTES_IN, BYTES_OUT, ERRORS, INPUT_ENDED, MESSAGES, Cells, new_cells
-from .exchange import RECEIVE_SIZE, BrokenFraming, Exchange
+from .exchange import RECEIVE_SIZE, BrokenFraming, Exchange, PeerEnded
 from .framing import DEFAULT_MAX_MESSAGE_SIZE, Framing, RawFraming
 from .interrupts import is_users_interrupt
 from .log import escape, logger
@@ -151,7 +151,7 @@ class EchoHandler(BaseRequestHandler):
                 self._handle_datagram(*self.request)
             else:
                 self._handle_stream(self.request)
-        except _PeerEnded as ended:
+        except PeerEnded as ended:
             self.say_ended(str(ended))
         except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:
             if is_users_interrupt(error):
@@ -195,7 +195,7 @@ class EchoHandler(BaseRequestHandler):
             try:
                 message = connection.recv(size)
             except OSError as error:
-                raise _PeerEnded(error) from error
+                raise PeerEnded(error) from error
             if not message:
                 return
             cells[MESSAGES] += 1
@@ -215,7 +215,7 @@ class EchoHandler(BaseRequestHandler):
                 try:
                     data = connection.recv(RECEIVE_SIZE)
                 except OSError as error:
-                    raise _PeerEnded(error) from error
+                    raise PeerEnded(error) from error
                 exchange.receive(data)
                 while (batch := exchange.next_batch()) is not None:
                     self._send(connection, batch)
@@ -230,19 +230,8 @@ class EchoHandler(BaseRequestHandler):
         try:
             connection.sendall(data)
         except OSError as error:
-            raise _PeerEnded(error) from error
+            raise PeerEnded(error) from error
         self._cells[BYTES_OUT] += len(data)
-
-
-class _PeerEnded(Exception):
-    """The peer has gone, or made no progress in time: its business, not a fault.
-
-    A class of its own, since ``respond()`` may raise the same errors about another socket.
-    """
-
-    def __init__(self, error: OSError) -> None:
-        idle = isinstance(error, BlockingIOError)
-        super().__init__("idle for too long" if idle else error.strerror or str(error))
 
 
 class TimestampHandler(EchoHandler):

@@ -21,7 +21,7 @@ _Callback = Callable[[], object]
 
 
 class Timer:
-    """A call to come; setting ``callback`` to None cancels it."""
+    """A call to come; `Loop.cancel` forgets it."""
 
     __slots__ = ("callback", "when")
 
@@ -47,6 +47,7 @@ class Loop:
         self._readers: dict[int, _Callback] = {}
         self._writers: dict[int, _Callback] = {}
         self._timers: list[Timer] = []
+        self._cancelled = 0
         self._read, self._write = os.pipe()
         os.set_blocking(self._read, False)
         os.set_blocking(self._write, False)
@@ -70,41 +71,45 @@ class Loop:
     # --- what to wait for -----------------------------------------------------------
 
     def watch(self, descriptor: int, callback: _Callback, *, shared: bool = False) -> None:
-        """Call *callback* in every turn in which *descriptor* is readable.
+        """Call *callback* in every turn in which *descriptor* is readable, and nothing else.
 
         :param shared: other processes wait for it too; one of them is enough.
         """
         self._readers[descriptor] = callback
+        self._writers.pop(descriptor, None)
         if shared:
             self.waiter.watch_shared(descriptor)
         else:
-            self._update(descriptor)
+            self.waiter.watch(descriptor, READABLE)
 
     def watch_writing(self, descriptor: int, callback: _Callback) -> None:
-        """Call *callback* in every turn in which *descriptor* is writable."""
+        """Call *callback* in every turn in which *descriptor* is writable, and nothing else."""
         self._writers[descriptor] = callback
-        self._update(descriptor)
+        self._readers.pop(descriptor, None)
+        self.waiter.watch(descriptor, WRITABLE)
 
     def unwatch(self, descriptor: int) -> None:
-        """Forget what was said by `watch`; harmless when nothing was."""
-        if self._readers.pop(descriptor, None) is not None:
-            self._update(descriptor)
-
-    def unwatch_writing(self, descriptor: int) -> None:
-        """Forget what was said by `watch_writing`; harmless when nothing was."""
-        if self._writers.pop(descriptor, None) is not None:
-            self._update(descriptor)
-
-    def _update(self, descriptor: int) -> None:
-        reading = READABLE if descriptor in self._readers else 0
-        writing = WRITABLE if descriptor in self._writers else 0
-        self.waiter.watch(descriptor, reading | writing)
+        """Forget *descriptor*; harmless when it is not watched."""
+        reader = self._readers.pop(descriptor, None)
+        writer = self._writers.pop(descriptor, None)
+        if reader is not None or writer is not None:
+            self.waiter.watch(descriptor, 0)
 
     def call_at(self, when: float, callback: _Callback) -> Timer:
         """Call *callback* in the first turn after the time *when* (``time.monotonic()``)."""
         timer = Timer(when, callback)
         heapq.heappush(self._timers, timer)
         return timer
+
+    def cancel(self, timer: Timer) -> None:
+        """Forget *timer*, once."""
+        timer.callback = None
+        self._cancelled += 1
+        if self._cancelled > 100 and self._cancelled > len(self._timers) // 2:
+            # Else those of connections that came and went would be kept until they are due.
+            self._timers[:] = [t for t in self._timers if t.callback is not None]
+            heapq.heapify(self._timers)
+            self._cancelled = 0
 
     # --- wait -----------------------------------------------------------------------
 
@@ -117,28 +122,18 @@ class Loop:
         ready = self.waiter.wait(None if longest is None else max(0.0, longest))
         self.now = time.monotonic()
         readers = self._readers
-        for descriptor, events in ready:
-            if events == READABLE:
-                callback = readers.get(descriptor)
-                if callback is not None:  # an earlier one in this turn may have removed it
-                    callback()
-            else:
-                self._dispatch(descriptor, events)
+        for descriptor, _ in ready:
+            callback = readers.get(descriptor)
+            if callback is None:  # it waits for writing, or one before it has removed it
+                callback = self._writers.get(descriptor)
+            if callback is not None:  # a hang-up too is for it: its read or write tells
+                callback()
         while timers and timers[0].when <= self.now:
             due = heapq.heappop(timers).callback
-            if due is not None:
+            if due is None:
+                self._cancelled -= 1
+            else:
                 due()
-
-    def _dispatch(self, descriptor: int, events: int) -> None:
-        # A fault or a hang-up is for the reader, which sees it in its next read; for the
-        # writer where nobody reads.
-        reader = self._readers.get(descriptor)
-        if reader is not None and events & ~WRITABLE:
-            reader()
-        if events & WRITABLE or reader is None:
-            writer = self._writers.get(descriptor)
-            if writer is not None:
-                writer()
 
     def wake(self) -> None:
         """End the wait, or the next one.  Safe anywhere, a signal handler included."""

@@ -1,9 +1,9 @@
 """Names to classes: modes, models, transports, handlers; and what third parties add.
 
-A built-in model is one line of `_MODELS`, a transport one of `_TRANSPORTS`: strings, so
-that naming one imports nothing else.  Third parties add theirs with `register` or by the
-entry-point groups ``echoservers.models`` and ``echoservers.handlers``, which are looked at
-only when a name is not built in, or all are listed.
+What is built in stands in `echoservers.catalogue`.  Third parties add theirs with
+`register` or by the entry-point groups ``echoservers.models`` and
+``echoservers.handlers``, which are looked at only when a name is not built in, or all
+are listed.
 """
 
 import importlib
@@ -16,6 +16,7 @@ from socketserver import BaseRequestHandler
 from typing import Any, NamedTuple, cast
 
 from .addresses import DEFAULT_HOST, DEFAULT_PORT, default_unix_path
+from .catalogue import ITERATIVE, MODELS, TRANSPORTS, Model
 from .errors import HandlerNotSupported, ModeNotAvailable, OptionError, UnknownMode
 from .hints import did_you_mean
 from .options import read_options
@@ -35,56 +36,6 @@ __all__ = [
 ]
 
 
-class _Transport(NamedTuple):
-    server: str  # module:class
-    class_suffix: str  # of the composed classes: ThreadingMixIn + this
-    needs: str  # an attribute of the socket module
-
-
-class _Model(NamedTuple):
-    mixin: str | type | None  # module:class or class; None: the transport's own class
-    serves: str  # what serves a client
-    good_for: str
-    aliases: tuple[str, ...] = ()  # of the TCP mode
-    needs: str | None = None  # a function of the os module
-
-
-_TRANSPORTS = {
-    "tcp": _Transport("echoservers.transports:TCPServer", "TCPServer", "AF_INET"),
-    "udp": _Transport("echoservers.transports:UDPServer", "UDPServer", "AF_INET"),
-    "unix-stream": _Transport(
-        "echoservers.transports:UnixStreamServer", "UnixStreamServer", "AF_UNIX"
-    ),
-    "unix-datagram": _Transport(
-        "echoservers.transports:UnixDatagramServer", "UnixDatagramServer", "AF_UNIX"
-    ),
-}
-
-ITERATIVE = "iterative"
-
-_MODELS: dict[str, _Model] = {
-    ITERATIVE: _Model(
-        None,
-        "the main loop, one client after the other",
-        "the shortest code; tests; datagrams",
-        ("unp0", "echoserveri"),
-    ),
-    "threading": _Model(
-        "echoservers.models.threads:ThreadingMixIn",
-        "a new thread",
-        "hundreds of clients that mostly wait",
-        ("unp6", "echoservert"),
-    ),
-    "forking": _Model(
-        "echoservers.models.forks:ForkingMixIn",
-        "a new process",
-        "few clients that compute, or must not share memory",
-        ("unp1", "echoserverp"),
-        needs="fork",
-    ),
-}
-
-
 class Mode(NamedTuple):
     """A model over a transport, as ``--mode`` takes it."""
 
@@ -100,7 +51,7 @@ class Mode(NamedTuple):
     good_for: str
 
 
-_registered: dict[str, _Model] = {}
+_registered: dict[str, Model] = {}
 _classes: dict[tuple[str, str], type[ServingMixIn]] = {}
 _lock = threading.RLock()
 
@@ -119,21 +70,21 @@ def register(name: str, model: type[ServingMixIn]) -> None:
         raise ValueError(f"{name!r} cannot name a model; expected lower-case letters, digits, -")
     if not isinstance(model, type) or not issubclass(model, ServingMixIn):  # type: ignore[redundant-expr]
         raise TypeError(f"{model!r} is no model; expected a class over ServingMixIn")
-    unknown = set(getattr(model, "transports", None) or ()) - set(_TRANSPORTS)
+    unknown = set(getattr(model, "transports", None) or ()) - set(TRANSPORTS)
     if unknown:
         raise ValueError(
             f"{model.__name__}.transports names {', '.join(sorted(unknown))};"
-            f" there are {', '.join(_TRANSPORTS)}"
+            f" there are {', '.join(TRANSPORTS)}"
         )
     with _lock:
-        taken = _MODELS.get(name) or _registered.get(name)
-        if name in _TRANSPORTS or (taken and taken.mixin is not model):
+        taken = MODELS.get(name) or _registered.get(name)
+        if name in TRANSPORTS or (taken and taken.mixin is not model):
             raise ValueError(f"the name {name!r} is taken")
         _registered[name] = _described(model)
 
 
-def _described(model: type) -> _Model:
-    return _Model(
+def _described(model: type) -> Model:
+    return Model(
         model,
         getattr(model, "serves", "what the model decides"),
         getattr(model, "good_for", (model.__doc__ or "").strip().partition("\n")[0]),
@@ -157,34 +108,34 @@ def modes() -> list[Mode]:
     broken = _load_third_party_models()
     found = [
         _describe(model, name, transport)
-        for name, model in {**_MODELS, **_registered}.items()
-        for transport in _TRANSPORTS
+        for name, model in {**MODELS, **_registered}.items()
+        for transport in TRANSPORTS
         if transport in _transports_of(model)
     ]
     for name, why in broken.items():
-        if name in _MODELS:  # a stranger's by the name of ours, which goes on
+        if name in MODELS:  # a stranger's by the name of ours, which goes on
             continue
-        unknown = _Model(None, "unknown", "unknown")
+        unknown = Model(None, "unknown", "unknown")
         found += [
             _describe(unknown, name, transport)._replace(available=False, reason=why)
-            for transport in _TRANSPORTS
+            for transport in TRANSPORTS
         ]
     return found
 
 
-def _transports_of(model: _Model) -> Mapping[str, Any]:
+def _transports_of(model: Model) -> Mapping[str, Any]:
     wanted = getattr(model.mixin, "transports", None)
-    return _TRANSPORTS if wanted is None else {t: _TRANSPORTS[t] for t in wanted}
+    return TRANSPORTS if wanted is None else {t: TRANSPORTS[t] for t in wanted}
 
 
-def _describe(model: _Model, name: str, transport: str) -> Mode:
+def _describe(model: Model, name: str, transport: str) -> Mode:
     import socket
 
     reason = None
-    if not hasattr(socket, _TRANSPORTS[transport].needs):
-        reason = f"this Python has no socket.{_TRANSPORTS[transport].needs}"
-    elif model.needs is not None and not hasattr(os, model.needs):
-        reason = f"this Python has no os.{model.needs}"
+    if not hasattr(socket, TRANSPORTS[transport].needs):
+        reason = f"this Python has no socket.{TRANSPORTS[transport].needs}"
+    elif model.needs is not None and not _has(model.needs):
+        reason = f"this Python has no {model.needs}"
     iterative = name == ITERATIVE
     aliases: tuple[str, ...] = (f"{name}-{transport}",) if iterative else ()
     if transport == "tcp":
@@ -199,6 +150,11 @@ def _describe(model: _Model, name: str, transport: str) -> Mode:
         model.serves,
         model.good_for,
     )
+
+
+def _has(needed: str) -> bool:
+    module, _, attribute = needed.rpartition(".")
+    return hasattr(importlib.import_module(module), attribute)
 
 
 def find_mode(name: str) -> Mode:
@@ -219,7 +175,7 @@ def find_mode(name: str) -> Mode:
 
 
 def _look_up(name: str) -> Mode | None:
-    for model_name, model in {**_MODELS, **_registered}.items():
+    for model_name, model in {**MODELS, **_registered}.items():
         for transport in _transports_of(model):
             mode = _describe(model, model_name, transport)
             if name == mode.name or name in mode.aliases:
@@ -251,14 +207,29 @@ def server_class(name: str) -> type[ServingMixIn]:
         return _classes[key]
 
 
+def class_named(name: str) -> type[ServingMixIn] | None:
+    """The server class of a mode by the name that is composed for it; None: there is none."""
+    for model_name, model in {**MODELS, **_registered}.items():
+        for transport in _transports_of(model):
+            mode = _describe(model, model_name, transport)
+            if mode.available and _class_name(model, transport) == name:
+                return server_class(mode.name)
+    return None
+
+
+def _class_name(model: Model, transport: str) -> str:
+    path = model.mixin if isinstance(model.mixin, str) else getattr(model.mixin, "__name__", "")
+    return path.rpartition(":")[2].removesuffix("MixIn") + TRANSPORTS[transport].class_suffix
+
+
 def _compose(mode: Mode) -> type[ServingMixIn]:
-    transport = _TRANSPORTS[mode.transport]
-    model = _MODELS.get(mode.model) or _registered[mode.model]
+    transport = TRANSPORTS[mode.transport]
+    model = MODELS.get(mode.model) or _registered[mode.model]
     base = _load(transport.server)
     if model.mixin is None:
         return cast(type[ServingMixIn], base)
     mixin = _load(model.mixin) if isinstance(model.mixin, str) else model.mixin
-    name = mixin.__name__.removesuffix("MixIn") + transport.class_suffix
+    name = _class_name(model, mode.transport)
     written = getattr(sys.modules.get(mixin.__module__), name, None)
     if isinstance(written, type) and issubclass(written, mixin) and issubclass(written, base):
         return cast(type[ServingMixIn], written)
@@ -349,10 +320,29 @@ def create_server(
         address = default_unix_path(found.transport) if unix else (DEFAULT_HOST, DEFAULT_PORT)
     elif isinstance(address, os.PathLike):
         address = os.fspath(address)
-    cls.check_handler(handler_class, found.name)
+    _check_handler(found, cls, handler_class)
     server = cls(address, handler_class, **values)
     server.mode = found.name
     return server
+
+
+def _check_handler(mode: Mode, cls: type[ServingMixIn], handler: type) -> None:
+    try:
+        cls.check_handler(handler, mode.name)
+    except HandlerNotSupported as error:
+        takers = [m.name for m in modes() if _takes(m, mode.transport, handler)]
+        known = f"; these take it: {', '.join(takers)}" if takers else ""
+        raise HandlerNotSupported(f"{error}{known}") from None
+
+
+def _takes(mode: Mode, transport: str, handler: type) -> bool:
+    if not mode.available or mode.transport != transport:
+        return False
+    try:
+        server_class(mode.name).check_handler(handler, mode.name)
+    except HandlerNotSupported:
+        return False
+    return True
 
 
 @contextmanager

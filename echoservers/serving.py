@@ -74,6 +74,12 @@ class ServingMixIn(AdmissionMixIn):
     #: Whether server_close() waits for workers, ``drain_timeout`` at most.
     block_on_close = True
 
+    #: Whether the model runs handlers that have a ``handle()`` of their own.
+    runs_handle = True
+
+    #: Whether the model runs handlers whose ``respond()`` is ``async def``.
+    runs_async = False
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         options = self._take_options(kwargs)
         for name, value in read_options(type(self), options, self.mode).items():
@@ -249,14 +255,20 @@ class ServingMixIn(AdmissionMixIn):
         """Refuse a handler class that this model cannot run.
 
         :param mode: what the message calls the server.
-        :raises HandlerNotSupported: here, for ``async def``: this model calls functions.
+        :raises HandlerNotSupported: it is for models of another kind.
         """
-        for name in ("respond", "greet"):
-            code = getattr(getattr(handler, name, None), "__code__", None)
+        name = getattr(handler, "__name__", handler)
+        if not cls.runs_handle and not getattr(handler, "ends_with_input", False):
+            raise HandlerNotSupported(
+                f"{name} has a handle() of its own, which would hold up every other connection"
+                f" of {mode}; a model with a worker for each connection takes it"
+            )
+        for method in ("greet",) if cls.runs_async else ("respond", "greet"):
+            code = getattr(getattr(handler, method, None), "__code__", None)
             if code is not None and code.co_flags & _CO_COROUTINE:
                 raise HandlerNotSupported(
-                    f"{handler.__name__}.{name} is `async def`, but {mode} calls it as a plain"
-                    f" function: make it `def {name}`"
+                    f"{name}.{method} is `async def`, but {mode} calls it as a plain function:"
+                    f" make it `def {method}`"
                 )
 
     def abort_request(self, record: ActiveRequest) -> None:

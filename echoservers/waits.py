@@ -1,7 +1,6 @@
 """What a loop can wait with: poll, select, epoll, kqueue.  One interface, four calls.
 
-Events have the numbers of poll(2), which are those of epoll(7) too: the usual case,
-readable and nothing else, is then one comparison.
+Events have the numbers of poll(2), which are those of epoll(7) too.
 """
 
 import errno

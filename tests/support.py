@@ -25,9 +25,12 @@ PATIENCE = 20.0
 
 MODES: list[Mode] = [mode for mode in echoservers.modes() if mode.available]
 NAMES = [mode.name for mode in MODES]
+ALL_NAMES = [mode.name for mode in echoservers.modes()]  # those not available here, too
 STREAM_NAMES = [m.name for m in MODES if m.transport in ("tcp", "unix-stream")]
 DATAGRAM_NAMES = [m.name for m in MODES if m.name not in STREAM_NAMES]
-CONCURRENT_STREAM_NAMES = [n for n in STREAM_NAMES if n.startswith(("threading", "forking"))]
+CONCURRENT_STREAM_NAMES = [n for n in STREAM_NAMES if n not in ("tcp", "unix-stream")]
+HANDLE_NAMES = [m.name for m in MODES if echoservers.server_class(m.name).runs_handle]
+"""The modes that run handlers with a ``handle()`` of their own."""
 TCP_NAMES = [m.name for m in MODES if m.transport == "tcp"]
 UDP_NAMES = [m.name for m in MODES if m.transport == "udp"]
 UNIX_NAMES = [m.name for m in MODES if m.transport.startswith("unix")]

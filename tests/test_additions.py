@@ -16,7 +16,7 @@ import pytest
 import echoservers
 from echoservers import EchoClient, ServingMixIn, UnknownMode, registry
 from echoservers.registry import find_mode
-from support import NAMES, ROOT, echo_once, program, run_cli, serve_arguments, serving
+from support import ALL_NAMES, NAMES, ROOT, echo_once, program, run_cli, serve_arguments, serving
 
 TRANSPORTS = ("tcp", "udp", "unix-stream", "unix-datagram")
 
@@ -130,7 +130,7 @@ def test_a_model_may_be_registered_twice_but_not_replaced() -> None:
 def test_what_cannot_be_a_model_is_refused(name: str, model: Any, error: type[Exception]) -> None:
     with pytest.raises(error):
         echoservers.register(name, model)
-    assert len(echoservers.modes()) == len(NAMES)
+    assert len(echoservers.modes()) == len(ALL_NAMES)
 
 
 @pytest.mark.usefixtures("fresh_registry")
@@ -274,9 +274,7 @@ def test_an_installed_handler_runs_in_a_built_in_mode_and_is_named_where_one_is_
 
 # --- packages that are broken -----------------------------------------------------------
 
-BUILT_IN = [
-    name for name in NAMES if find_mode(name).model in ("iterative", "threading", "forking")
-]
+BUILT_IN = ALL_NAMES
 
 
 def add_package(folder: Path, entry_points: str, source: str = "") -> dict[str, str]:
@@ -317,7 +315,7 @@ def test_a_model_that_cannot_be_loaded_is_listed_with_the_reason_and_harms_no_ot
     environment = add_package(folder, f"[echoservers.models]\n{name} = {value}\n", source)
     found = modes_by_name(environment)
     assert list(found)[: len(BUILT_IN)] == BUILT_IN
-    assert all(found[built_in]["available"] for built_in in BUILT_IN)
+    assert [name for name in BUILT_IN if found[name]["available"]] == NAMES
     assert found[f"{name}-tcp"]["available"] is False
     assert reason in found[f"{name}-tcp"]["reason"]
     assert b"no: " in run_cli("modes", env=environment).stdout
@@ -339,7 +337,7 @@ def test_a_package_cannot_take_a_name_of_ours(name: str, folder: Path) -> None:
     assert listed[: len(BUILT_IN)] == BUILT_IN
     assert len(listed) == len(set(listed))
     found = modes_by_name(environment)
-    assert all(found[built_in]["available"] for built_in in BUILT_IN)
+    assert [name for name in BUILT_IN if found[name]["available"]] == NAMES
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import echoservers
-from support import NAMES, PATIENCE, ROOT, run_cli
+from support import ALL_NAMES, PATIENCE, ROOT, run_cli
 
 
 def modes_where(preparation: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -45,7 +45,10 @@ def test_the_table_has_a_row_for_each_mode() -> None:
     assert done.stderr == b""
     head, *rows = table(done.stdout.decode())
     assert head == ["MODE", "SERVES A CLIENT", "GOOD FOR", "HERE"]
-    assert rows == [[m.name, m.serves, m.good_for, "yes"] for m in echoservers.modes()]
+    assert rows == [
+        [m.name, m.serves, m.good_for, "yes" if m.available else f"no: {m.reason}"]
+        for m in echoservers.modes()
+    ]
     assert all(all(row) for row in rows)
 
 
@@ -53,8 +56,7 @@ def test_the_table_says_why_a_mode_is_not_available() -> None:
     done = modes_where(WITHOUT_FORK, "modes")
     assert done.returncode == 0
     for row in table(done.stdout)[1:]:
-        expected = "no: this Python has no os.fork" if "forking" in row[0] else "yes"
-        assert row[3] == expected
+        assert (row[3] == "no: this Python has no os.fork") == ("forking" in row[0])
 
 
 def listed(text: str) -> dict[str, dict[str, Any]]:
@@ -67,11 +69,11 @@ def test_json_lists_an_object_for_each_mode() -> None:
     done = run_cli("modes", "--json")
     assert done.returncode == 0
     found = listed(done.stdout.decode())
-    assert list(found) == NAMES
+    assert list(found) == ALL_NAMES
     for entry in found.values():
         assert list(entry) == ["name", "model", "transport", "aliases", "available", "reason"]
-        assert entry["available"] is True
-        assert entry["reason"] is None
+        assert entry["available"] is (entry["reason"] is None)
+    assert found["threading-tcp"]["available"]
     assert found["threading-tcp"]["model"] == "threading"
     assert found["threading-tcp"]["transport"] == "tcp"
     assert found["threading-tcp"]["aliases"] == ["unp6", "echoservert"]
@@ -81,6 +83,8 @@ def test_json_lists_an_object_for_each_mode() -> None:
 
 def test_every_alias_is_taken_by_mode() -> None:
     for mode in echoservers.modes():
+        if not mode.available:
+            continue
         for alias in mode.aliases:
             assert f"options of {mode.name}:" in run_cli("--mode", alias, "--help").stdout.decode()
 
@@ -94,10 +98,10 @@ def test_every_alias_is_taken_by_mode() -> None:
 )
 def test_json_tells_what_is_not_available(preparation: str, missing: str, reason: str) -> None:
     found = listed(modes_where(preparation, "modes", "--json").stdout)
-    assert list(found) == NAMES
+    assert list(found) == ALL_NAMES
     for name, entry in found.items():
-        assert entry["available"] is (missing not in name)
-        assert entry["reason"] == (reason if missing in name else None)
+        assert entry["available"] is (entry["reason"] is None)
+        assert (entry["reason"] == reason) is (missing in name)
 
 
 @pytest.mark.parametrize(
@@ -120,3 +124,23 @@ def test_no_mode_is_imported_to_be_listed() -> None:
     imported = "[name for name in sys.modules if 'models.' in name]"
     check = f"import atexit, sys\natexit.register(lambda: print({imported}))"
     assert modes_where(check, "modes").stdout.splitlines()[-1] == "[]"
+
+
+def test_only_the_modes_of_some_models_and_transports_are_listed() -> None:
+    found = echoservers.modes()
+    for words, wanted in (
+        (["tcp"], [m.name for m in found if m.transport == "tcp"]),
+        (["threading"], [m.name for m in found if m.model == "threading"]),
+        (["udp", "select", "epoll"], ["select-udp", "epoll-udp"]),
+    ):
+        assert list(listed(run_cli("modes", "--json", *words).stdout.decode())) == wanted
+
+
+def test_what_is_neither_a_model_nor_a_transport_is_told() -> None:
+    done = run_cli("modes", "treading")
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        b"echoservers: error: there is no model and no transport 'treading'"
+    )
+    assert b"did you mean threading?" in done.stderr
+    assert b"transports are " in done.stderr

@@ -24,8 +24,10 @@ from echoservers import (
     TimestampHandler,
     UpperHandler,
 )
+from echoservers.registry import find_mode
 from plain import DATAGRAM_CLASSES, STREAM_CLASSES, client_of, running
 from support import (
+    HANDLE_NAMES,
     NAMES,
     STREAM_NAMES,
     UDP_NAMES,
@@ -351,7 +353,7 @@ class OwnReading(socketserver.StreamRequestHandler):
             self.wfile.write(line.upper())
 
 
-@pytest.mark.parametrize("mode", STREAM_NAMES)
+@pytest.mark.parametrize("mode", [n for n in STREAM_NAMES if n in HANDLE_NAMES])
 def test_a_handler_of_socketserver_does_its_own_reading(mode: str, folder: Path) -> None:
     with serving(mode, folder, OwnReading) as server:
         assert exchange(server, b"one\ntwo") == b"ONE\nTWO"
@@ -362,7 +364,19 @@ class OwnSending(socketserver.DatagramRequestHandler):
         self.wfile.write(self.rfile.read().upper())
 
 
-@pytest.mark.parametrize("mode", UDP_NAMES)
+@pytest.mark.parametrize("mode", [n for n in UDP_NAMES if n in HANDLE_NAMES])
 def test_a_datagram_handler_of_socketserver_does_its_own_sending(mode: str, folder: Path) -> None:
     with serving(mode, folder, OwnSending) as server:
         assert exchange(server, b"hello") == b"HELLO"
+
+
+@pytest.mark.parametrize("mode", [n for n in NAMES if n not in HANDLE_NAMES])
+def test_a_handler_that_reads_for_itself_is_refused_where_it_would_hold_up_all(
+    mode: str, folder: Path
+) -> None:
+    """The message names the modes that take it."""
+    transport = find_mode(mode).transport
+    takers = rf"OwnReading has a handle\(\).*; these take it: {transport}, threading-{transport}"
+    with pytest.raises(HandlerNotSupported, match=takers):
+        echoservers.create_server(mode, free_address(mode, folder), OwnReading)
+    assert list(folder.iterdir()) == []

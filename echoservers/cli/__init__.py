@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-__all__ = ["main"]
+__all__ = ["main", "say"]
 
 COMMANDS = {
     "serve": "serve in one of the modes (the default)",
@@ -83,6 +83,24 @@ def _broken_output() -> OSError | None:
     return None
 
 
+class OutputLost(Exception):
+    """Standard output cannot be written; the message says why."""
+
+
+def say(text: str) -> None:
+    """Print *text* on standard output, now.
+
+    :raises OutputLost: it cannot be written.
+    """
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        sys.stdout = None  # else the interpreter would try again, and complain
+        raise OutputLost(error.strerror) from error
+
+
 def _tell(line: str) -> None:
     from ..log import escape
 
@@ -98,6 +116,8 @@ def _explain(error: Exception) -> tuple[int, str]:
 
     if isinstance(error, ModeNotAvailable):
         return FAILED, str(error)
+    if isinstance(error, OutputLost):
+        return FAILED, f"cannot write to standard output: {error}"
     if isinstance(error, EchoServersError):
         return WRONG_USAGE, str(error)
     if isinstance(error, OSError):

@@ -1,0 +1,275 @@
+"""One connection of a reactor: what to do when it can be read from or written to."""
+
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .activity import ActiveRequest
+from .closing import CHECK_INTERVAL, DISCARD_SIZE, LINGER_TIME, discard_unread, untaken
+from .counters import BYTES_IN, BYTES_OUT, ERRORS, MESSAGES
+from .exchange import RECEIVE_SIZE, BrokenFraming, Exchange, PeerEnded
+from .framing import RawFraming
+from .handlers import EchoHandler
+from .loop import Timer
+
+if TYPE_CHECKING:
+    from .models.reactors import ReactorMixIn
+
+__all__ = ["Connection"]
+
+BLOCKED = (BlockingIOError, InterruptedError)
+
+IDLE = "idle for too long"
+
+
+class Connection:
+    """Moves bytes between a non-blocking socket and its handler.
+
+    At any time the loop has one callback for the descriptor: read, read a framed stream,
+    write what is left over, or throw away what comes behind our own end.
+    """
+
+    __slots__ = (
+        "_active_at",
+        "_cells",
+        "_deadline",
+        "_descriptor",
+        "_exchange",
+        "_handler",
+        "_input_is_over",
+        "_limit",
+        "_loop",
+        "_outgoing",
+        "_record",
+        "_recv",
+        "_respond",
+        "_send_some",
+        "_server",
+        "_size",
+        "_timer",
+    )
+
+    def __init__(self, server: "ReactorMixIn", handler: EchoHandler, record: ActiveRequest) -> None:
+        request: socket.socket = handler.request
+        self._server = server
+        self._handler = handler
+        self._record = record
+        record.worker = self
+        self._loop = server._loop
+        self._descriptor = request.fileno()
+        # Bound once: they are called for every message.
+        self._recv = request.recv
+        self._send_some = request.send
+        self._respond = handler.respond
+        self._outgoing: memoryview | None = None
+        self._input_is_over = False
+        self._timer: Timer | None = None
+
+    def begin(self) -> None:
+        """Greet, and wait for the first bytes."""
+        handler = self._handler
+        self._cells = handler.begin()
+        self._active_at = self._loop.now
+        self._limit = handler.time_limit()
+        if self._limit is not None:
+            self._set_timer(self._active_at + self._limit, self._look_at_the_time)
+        if handler.framing_class is RawFraming:
+            self._size = min(RECEIVE_SIZE, handler.max_message_size)
+            self._exchange = None
+            greeting = handler.greet()
+        else:
+            self._size = RECEIVE_SIZE
+            self._exchange = Exchange(handler, self._cells)
+            greeting = self._exchange.greeting()
+        self._read_on()
+        if greeting:
+            self._send(greeting)
+        if handler.closing and self._outgoing is None:
+            self._linger()
+
+    # --- read -----------------------------------------------------------------------
+
+    def _read_on(self) -> None:
+        callback = self._read if self._exchange is None else self._read_framed
+        self._loop.watch(self._descriptor, callback)
+
+    def _read(self) -> None:
+        """Without framing each piece that arrives is a message."""
+        try:
+            message = self._recv(self._size)
+        except BLOCKED:
+            return
+        except OSError as error:
+            self._lost(PeerEnded(error))
+            return
+        if not message:
+            self._finish()
+            return
+        cells = self._cells
+        cells[MESSAGES] += 1
+        cells[BYTES_IN] += len(message)
+        self._active_at = self._loop.now
+        handler = self._handler
+        try:
+            if handler.shows_messages:
+                handler.show(message)
+            reply = self._respond(message)
+            if reply is not None:
+                self._send(reply)
+            if handler.closing and self._outgoing is None:
+                self._linger()
+        except BaseException as error:
+            self._failed(error)
+
+    def _read_framed(self) -> None:
+        assert self._exchange is not None
+        try:
+            data = self._recv(self._size)
+        except BLOCKED:
+            return
+        except OSError as error:
+            self._lost(PeerEnded(error))
+            return
+        self._active_at = self._loop.now
+        self._input_is_over = not data
+        self._exchange.receive(data)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Answer what was received, as far as the peer takes it; then see what comes next."""
+        try:
+            exchange = self._exchange
+            while exchange is not None and self._outgoing is None:
+                batch = exchange.next_batch()
+                if batch is None:
+                    break
+                self._send(batch)
+            if self._outgoing is not None:
+                return
+            if self._handler.closing:
+                self._linger()
+            elif self._input_is_over:
+                self._finish()
+        except BaseException as error:
+            self._failed(error)
+
+    # --- write ----------------------------------------------------------------------
+
+    def _send(self, data: bytes) -> None:
+        try:
+            sent = self._send_some(data)
+        except BLOCKED:
+            sent = 0
+        except OSError as error:
+            raise PeerEnded(error) from error
+        self._cells[BYTES_OUT] += sent
+        if sent != len(data):
+            self._outgoing = memoryview(data)[sent:]
+            self._loop.watch_writing(self._descriptor, self._write)
+
+    def _write(self) -> None:
+        """Send what was left over; when it is out, take more in."""
+        assert self._outgoing is not None
+        try:
+            sent = self._send_some(self._outgoing)
+        except BLOCKED:
+            return
+        except OSError as error:
+            self._lost(PeerEnded(error))
+            return
+        self._cells[BYTES_OUT] += sent
+        self._active_at = self._loop.now
+        if sent == len(self._outgoing):
+            self._outgoing = None
+            self._read_on()
+            self._go_on()
+        else:
+            self._outgoing = self._outgoing[sent:]
+
+    # --- end ------------------------------------------------------------------------
+
+    def _look_at_the_time(self) -> None:
+        """The time limit may be over; looked at once a limit, not set anew for each message."""
+        assert self._limit is not None
+        due = self._active_at + self._limit
+        if due > self._loop.now:
+            self._timer = self._loop.call_at(due, self._look_at_the_time)
+        else:
+            self._timer = None
+            self._handler.say_ended(IDLE)
+            self.close()
+
+    def _lost(self, ended: PeerEnded) -> None:
+        self._handler.say_ended(str(ended))
+        self.close()
+
+    def _failed(self, error: BaseException) -> None:
+        """End this connection for *error*; but Ctrl-C at the program is not its business."""
+        if isinstance(error, PeerEnded):
+            self._lost(error)
+        elif isinstance(error, BrokenFraming):
+            self._cells[ERRORS] += 1
+            self._handler.say_ended(str(error))
+            self._linger()
+        else:
+            try:
+                self._server.contain(error, self._handler)
+            finally:
+                self.close()
+
+    def _linger(self) -> None:
+        """We end the conversation; see `echoservers.closing`."""
+        try:
+            self._handler.request.shutdown(socket.SHUT_WR)
+        except OSError:  # gone: nothing to wait for
+            self.close()
+            return
+        self._loop.watch(self._descriptor, self._discard)
+        self._set_timer(self._loop.now + LINGER_TIME, self.close)
+
+    def _discard(self) -> None:
+        try:
+            if self._recv(DISCARD_SIZE):
+                return
+        except BLOCKED:
+            return
+        except OSError:
+            pass
+        self.close()
+
+    def _finish(self) -> None:
+        """The input is over and answered."""
+        if self._record.input_ended:
+            self._loop.unwatch(self._descriptor)
+            self._deadline = self._loop.now + LINGER_TIME
+            self._settle()
+        else:
+            self.close()
+
+    def _settle(self) -> None:
+        """We have ended the input: the peer's system must take the replies before we close."""
+        request = self._handler.request
+        if untaken(request) and self._loop.now < self._deadline:
+            self._set_timer(self._loop.now + CHECK_INTERVAL, self._settle)
+        else:
+            discard_unread(request)
+            self.close()
+
+    def _set_timer(self, when: float, callback: Callable[[], object]) -> None:
+        if self._timer is not None and self._timer.callback is not None:
+            self._loop.cancel(self._timer)
+        self._timer = self._loop.call_at(when, callback)
+
+    def close(self) -> None:
+        """End it now, whatever it was about."""
+        self._loop.unwatch(self._descriptor)
+        if self._timer is not None and self._timer.callback is not None:
+            self._loop.cancel(self._timer)
+        self._timer = None
+        server, handler = self._server, self._handler
+        try:
+            handler.finish()
+        except BaseException as error:
+            server.contain(error, handler)
+        finally:
+            server.shutdown_request(handler.request)
