@@ -1,6 +1,7 @@
 """One connection of a reactor: what to do when it can be read from or written to."""
 
 import socket
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ class Connection:
         "_cells",
         "_deadline",
         "_descriptor",
+        "_echoes",
         "_exchange",
         "_handler",
         "_input_is_over",
@@ -42,11 +44,13 @@ class Connection:
         "_outgoing",
         "_record",
         "_recv",
+        "_recv_into",
         "_respond",
         "_send_some",
         "_server",
         "_size",
         "_timer",
+        "_view",
     )
 
     def __init__(self, server: "ReactorMixIn", handler: EchoHandler, record: ActiveRequest) -> None:
@@ -59,21 +63,27 @@ class Connection:
         self._descriptor = request.fileno()
         # Bound once: they are called for every message.
         self._recv = request.recv
+        self._recv_into = request.recv_into
+        self._view = server.read_buffer
         self._send_some = request.send
         self._respond = handler.respond
         self._outgoing: memoryview | None = None
         self._input_is_over = False
+        self._echoes = False
         self._timer: Timer | None = None
 
     def begin(self) -> None:
         """Greet, and wait for the first bytes."""
         handler = self._handler
         self._cells = handler.begin()
-        self._active_at = self._loop.now
+        self._active_at = time.monotonic()
         self._limit = handler.time_limit()
         if self._limit is not None:
             self._set_timer(self._active_at + self._limit, self._look_at_the_time)
         if handler.framing_class is RawFraming:
+            self._echoes = (
+                type(handler).respond is EchoHandler.respond and not handler.shows_messages
+            )
             self._size = min(RECEIVE_SIZE, handler.max_message_size)
             self._exchange = None
             greeting = handler.greet()
@@ -90,8 +100,40 @@ class Connection:
     # --- read -----------------------------------------------------------------------
 
     def _read_on(self) -> None:
-        callback = self._read if self._exchange is None else self._read_framed
+        if self._exchange is not None:
+            callback = self._read_framed
+        else:
+            callback = self._echo if self._echoes else self._read
         self._loop.watch(self._descriptor, callback)
+
+    def _echo(self) -> None:
+        """Send back what comes, without making an object of it: nobody wants to see it."""
+        view = self._view
+        try:
+            size = self._recv_into(view)
+        except BLOCKED:
+            return
+        except OSError as error:
+            self._lost(PeerEnded(error))
+            return
+        if not size:
+            self._finish()
+            return
+        cells = self._cells
+        cells[MESSAGES] += 1
+        cells[BYTES_IN] += size
+        self._active_at = self._loop.now
+        try:
+            sent = self._send_some(view[:size])
+        except BLOCKED:
+            sent = 0
+        except OSError as error:
+            self._lost(PeerEnded(error))
+            return
+        cells[BYTES_OUT] += sent
+        if sent != size:
+            self._outgoing = memoryview(bytes(view[sent:size]))
+            self._loop.watch_writing(self._descriptor, self._write)
 
     def _read(self) -> None:
         """Without framing each piece that arrives is a message."""

@@ -19,6 +19,11 @@ from ..waits import EpollWait, KqueueWait, PollWait, SelectWait, Wait
 __all__ = ["EpollMixIn", "KqueueMixIn", "PollMixIn", "ReactorMixIn", "SelectMixIn"]
 
 
+ECHO_SIZE = 124 * 1024
+"""Bytes read at once for handlers that only echo: all connections share the buffer, and
+what a peer does not take of it stays, as an object of its own, below 128 KiB."""
+
+
 class ReactorMixIn(ServingMixIn):
     """Serve every connection in the loop, as its bytes come; a subclass says how to wait.
 
@@ -30,6 +35,7 @@ class ReactorMixIn(ServingMixIn):
     runs_handle = False
 
     def _make_loop(self) -> Loop:
+        self.read_buffer = memoryview(bytearray(ECHO_SIZE))
         return Loop(self.wait_class())
 
     def _ends_with_process_request(self) -> bool:
