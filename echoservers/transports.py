@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from .addresses import check_unix_path, family_of, normalise
 from .admission import RequestDropped
 from .counters import DROP_CELL
+from .datagrams import answer_batch, has_plain_path
 from .log import logger
 from .options import Option, count, file_mode
 from .replies import (
@@ -117,6 +118,7 @@ class UDPServer(TCPServer, socketserver.UDPServer):
     max_packet_size = MAX_DATAGRAM
 
     _packet_info: tuple[int, int] | None = None
+    _plain_path = False
 
     def server_bind(self) -> None:
         """Bind; on a wildcard address ask for each datagram's destination too."""
@@ -135,6 +137,20 @@ class UDPServer(TCPServer, socketserver.UDPServer):
 
     def server_activate(self) -> None:
         """Nothing to listen for."""
+
+    def _prepare_to_serve(self) -> None:
+        super()._prepare_to_serve()
+        self._plain_path = (
+            self._serves_at_once and self._packet_info is None and has_plain_path(self, UDPServer)
+        )
+
+    def _accept_batch(self) -> None:
+        if self._plain_path:
+            longest = min(self.max_packet_size, self._longest_for_handler or 0)
+            own_port = self.server_address[1] if self._has_ports else 0
+            answer_batch(self, self._buffer, longest, own_port)
+        else:
+            super()._accept_batch()
 
     def get_request(self) -> tuple[Any, Any]:
         """Receive a datagram: ``((data, socket), client_address)``.
@@ -195,11 +211,18 @@ class UDPServer(TCPServer, socketserver.UDPServer):
                 sent: int = sock.sendto(reply, DONT_WAIT, client_address)
                 return sent
             except OSError as error:
-                reason = DROP_REASON_OF_ERROR.get(error.errno or 0)
-                if reason is None:
-                    raise
-                self._count_drop(request, reason)
+                self.reply_failed(request, error)
         return 0
+
+    def reply_failed(self, request: Any, error: OSError) -> None:
+        """Count the reply to *request* as dropped.
+
+        :raises OSError: this server's own socket is at fault.
+        """
+        reason = DROP_REASON_OF_ERROR.get(error.errno or 0)
+        if reason is None:
+            raise error
+        self._count_drop(request, reason)
 
 
 class _UnixPathServer(TCPServer):
