@@ -44,9 +44,7 @@ async def serve(transport: str) -> None:
     """Serve for ever."""
     loop = asyncio.get_running_loop()
     if transport == "udp":
-        listener, _ = await loop.create_datagram_endpoint(
-            DatagramEcho, local_addr=("127.0.0.1", 0)
-        )
+        listener, _ = await loop.create_datagram_endpoint(DatagramEcho, local_addr=("127.0.0.1", 0))
         address = listener.get_extra_info("sockname")
     else:
         server = await loop.create_server(Echo, "127.0.0.1", 0, backlog=BACKLOG)
