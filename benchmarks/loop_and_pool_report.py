@@ -42,11 +42,12 @@ random order, ours and its peers right after each other, each of them in turn as
 is ours over the peer's within one round: the median of the rounds, and in brackets the smallest and
 the largest."""
 ALIKE = """\
-Alike on all sides: one process on one core (prefork and forking: all processes on that core), a
-backlog of 1024, TCP_NODELAY (but for the bare ``socketserver`` programs, whose single small reply
-nothing holds back), the kernel's default socket buffers, reads of 64 KiB, for the event loops of
-their own: 256 KiB (asyncio) and 250 KiB (uvloop, where it cannot be changed). The generator's
-sockets use Reno, the servers' the system's default."""
+Alike on all sides: one core, for all processes of a server together; a backlog of 1024; the
+kernel's default socket buffers; reads of 64 KiB, but for uvloop, whose buffer of 250 KiB cannot be
+changed, and asyncio streams. (asyncio comes with reads of 256 KiB, which cost it more than half of
+its rate; its ``Protocol`` is given ours.) TCP_NODELAY is set, but for the bare ``socketserver``
+programs, whose single small reply nothing holds back. The generator's sockets use Reno, the
+servers' the system's default congestion control."""
 MEMORY = """\
 User memory is the growth of the server's PSS from 100 to 10 000 connections, each of which had one
 message echoed and waits; what the kernel holds for a socket is not in it. The new client comes

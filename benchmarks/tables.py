@@ -22,12 +22,13 @@ HOW = """\
 {rounds}
 The 95 % interval is the sign test's for the median ratio; it takes 6 rounds. *Reached* and *missed*
 mean that the whole interval lies on that side of what is to be reached; *no difference* that it
-spans 1.0; *undecided* that it spans another target. "CPU" is the time of server and generator
-together, in microseconds a message (ours / {other}): over loopback a part of the receiver's work is
-billed to the sender. "Server busy" is the share of its core that the server's processes took; well
-below 100 % something else set the rate. *Generator-limited* names the sides whose load took more than 90 % of the
-generator's core (median of the runs), so that they may be faster than the row shows. The generator
-verifies every byte of every reply and does not count the first fifth of a run."""
+spans 1.0; *undecided* that it spans another target. "Server busy" is the share of its core that the
+server's processes took (ours / {other}); well below 100 % something else set the rate. "CPU" is the
+time of server and generator together, in microseconds a message: over loopback a part of the
+receiver's work is billed to the sender. *Generator-limited* names the sides whose load took more
+than 90 % of the generator's core (median of the runs), so that they may be faster than the row
+shows. The generator verifies every byte of every reply and does not count the first fifth of a
+run."""
 
 
 class Key(NamedTuple):
