@@ -166,8 +166,8 @@ class Server:
         return ticks / os.sysconf("SC_CLK_TCK")
 
     def processes(self) -> list[int]:
-        """Return the numbers of the server's process and of all that it started."""
-        return [pid for pid, _ in _session_stats(self._process.pid)]
+        """Return the numbers of the server's process and of those that it started and that live."""
+        return [pid for pid, fields in _session_stats(self._process.pid) if fields[0] != "Z"]
 
     def user_memory(self) -> int:
         """Return the bytes that the server's processes have mapped and touched.

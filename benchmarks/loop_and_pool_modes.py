@@ -105,17 +105,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, save and print; 1 when a measurement failed, else 0."""
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     add_options(parser)
-    names = ", ".join(row.name for row in ROWS)
-    parser.add_argument("--only", nargs="+", metavar="WORD", help=f"rows that hold it: {names}")
+    add_only(parser)
     options = parse(parser, arguments)
     if options.render:
         print(render(json.loads(options.render.read_text())), end="")
         return 0
-    rows = [row for row in ROWS if chosen(row, options.only)]
-    if not rows:
-        parser.error(f"no row is called so; the rows are {names}")
-    if wants_uvloop(rows) and not importlib.util.find_spec("uvloop"):
-        parser.error("uvloop is missing; `python -m pip install uvloop` installs it")
+    rows = chosen_rows(parser, options)
     comparisons = [
         {"measure": row.measure.name, "mode": row.mode, "peer": peer, "target": target}
         for row in rows
@@ -129,9 +124,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
 
 
-def chosen(row: Row, words: Sequence[str] | None) -> bool:
-    """Return whether the user wants this row."""
-    return words is None or any(word in row.name for word in words)
+def add_only(parser: argparse.ArgumentParser) -> None:
+    """Add the option that chooses rows."""
+    names = ", ".join(row.name for row in ROWS)
+    parser.add_argument("--only", nargs="+", metavar="WORD", help=f"rows that hold it: {names}")
+
+
+def chosen_rows(parser: argparse.ArgumentParser, options: argparse.Namespace) -> list[Row]:
+    """Return the rows that the user wants; ends the program when they cannot be measured."""
+    words = options.only or [""]
+    rows = [row for row in ROWS if any(word in row.name for word in words)]
+    if not rows:
+        parser.error(f"no row is called so; the rows are {', '.join(row.name for row in ROWS)}")
+    if wants_uvloop(rows) and not importlib.util.find_spec("uvloop"):
+        parser.error("uvloop is missing; `python -m pip install uvloop` installs it")
+    return rows
 
 
 def wants_uvloop(rows: Sequence[Row]) -> bool:

@@ -104,9 +104,12 @@ class Throughput:
 
     def run(self, bench: Bench, side: Side, mode: str) -> Record:
         """Start a server and load it."""
+        return run_load(bench, side, mode, self.load(mode, bench.seconds))
+
+    def load(self, mode: str, seconds: float) -> Load:
+        """Return the generator's run for `mode`."""
         kind = f"{transport_of(mode)}-closed"
-        load = Load(kind, self.connections, self.size, bench.seconds, self.pipeline)
-        return run_load(bench, side, mode, load)
+        return Load(kind, self.connections, self.size, seconds, self.pipeline)
 
 
 @dataclass(frozen=True)
@@ -121,8 +124,11 @@ class Churn:
 
     def run(self, bench: Bench, side: Side, mode: str) -> Record:
         """Start a server and load it."""
-        load = Load("tcp-churn", CHURN_CONCURRENCY, MESSAGE_SIZE, bench.seconds)
-        return run_load(bench, side, mode, load)
+        return run_load(bench, side, mode, self.load(mode, bench.seconds))
+
+    def load(self, mode: str, seconds: float) -> Load:
+        """Return the generator's run for `mode`."""
+        return Load("tcp-churn", CHURN_CONCURRENCY, MESSAGE_SIZE, seconds)
 
 
 def run_load(bench: Bench, side: Side, mode: str, load: Load) -> Record:
