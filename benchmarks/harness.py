@@ -82,12 +82,14 @@ def running_on(cpus: CPUs) -> Iterator[None]:
 def compiled_programs() -> Iterator[Path]:
     """Compile the load generator and the peers in C; yields the directory of the programs."""
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as directory:
-        for source in [BENCHMARKS / "loadgen.c", *BENCHMARKS.glob("peers/*.c")]:
-            command = ["cc", *CFLAGS, "-o", str(Path(directory, source.stem)), str(source)]
+        sources = {path.stem: [path] for path in BENCHMARKS.glob("peers/*.c")}
+        sources["loadgen"] = list(BENCHMARKS.glob("loadgen/*.c"))
+        for program, files in sources.items():
+            command = ["cc", *CFLAGS, "-o", str(Path(directory, program)), *map(str, files)]
             try:
                 subprocess.run(command, check=True)
             except (OSError, subprocess.CalledProcessError) as error:
-                raise BenchmarkError(f"cannot compile {source.name}: {error}") from error
+                raise BenchmarkError(f"cannot compile {program}: {error}") from error
         yield Path(directory)
 
 
@@ -245,7 +247,7 @@ def _session_stats(session: int) -> Iterator[tuple[int, list[str]]]:
 
 @dataclass(frozen=True)
 class Load:
-    """One run of the load generator: see the head of loadgen.c for its words."""
+    """One run of the load generator: see the head of loadgen/main.c for its words."""
 
     kind: str
     sockets: int
