@@ -16,7 +16,7 @@ import importlib.util
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness import BENCHMARKS
@@ -111,10 +111,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(render(json.loads(options.render.read_text())), end="")
         return 0
     rows = chosen_rows(parser, options)
+    if options.null:
+        rows = [replace(row, targets={next(iter(row.targets)): 1.0}) for row in rows]
     comparisons = [
         {"measure": row.measure.name, "mode": row.mode, "peer": peer, "target": target}
         for row in rows
-        for peer, target in list(row.targets.items())[: 1 if options.null else None]
+        for peer, target in row.targets.items()
     ]
     return run(
         options,
@@ -148,18 +150,13 @@ def wants_uvloop(rows: Sequence[Row]) -> bool:
 
 
 def cell(row: Row, programs: Path, null: bool) -> Cell:
-    """Return ours and the peers of `row`; for a null run the first peer twice."""
-    peers = [peer_side(name, name, programs) for name in row.targets]
-    if null:
-        first = next(iter(row.targets))
-        return Cell(row.measure, row.mode, (peer_side("ours", first, programs), peers[0]))
-    return Cell(row.measure, row.mode, (our_side(row), *peers))
-
-
-def our_side(row: Row) -> Side:
-    """Return our server of the row."""
+    """Return ours and the peers of `row`; in a null run the first peer stands for ours."""
     command = [sys.executable, "-m", "echoservers", "--mode", row.mode, "--port", "0"]
-    return Side("ours", lambda _mode: [*command, *row.options])
+    ours = Side("ours", lambda _mode: [*command, *row.options])
+    if null:
+        ours = peer_side("ours", next(iter(row.targets)), programs)
+    peers = [peer_side(name, name, programs) for name in row.targets]
+    return Cell(row.measure, row.mode, (ours, *peers))
 
 
 def peer_side(name: str, peer: str, programs: Path) -> Side:
