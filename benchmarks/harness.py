@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import re
+import resource
 import select
 import signal
 import socket
@@ -33,6 +34,7 @@ LOAD_GRACE = 15.0  # seconds beyond its own deadline before the generator is giv
 CFLAGS = ("-O2", "-Wall", "-Wextra")
 MAX_LINES = 20  # lines a server may print before the one that names its address
 
+PSS = re.compile(r"^Pss: +(\d+) kB$", re.MULTILINE)
 LISTENING = re.compile(rb"listening on (?:[a-z]+://)?(127(?:\.\d+){3}):(\d+)")
 
 Address = tuple[str, int]
@@ -77,16 +79,18 @@ def running_on(cpus: CPUs) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def compiled_loadgen() -> Iterator[Path]:
-    """Compile the load generator into a temporary directory; yields the program's path."""
-    with tempfile.TemporaryDirectory(prefix="loadgen-") as directory:
-        program = Path(directory, "loadgen")
-        command = ["cc", *CFLAGS, "-o", str(program), str(BENCHMARKS / "loadgen.c")]
-        try:
-            subprocess.run(command, check=True)
-        except (OSError, subprocess.CalledProcessError) as error:
-            raise BenchmarkError(f"cannot compile the load generator: {error}") from error
-        yield program
+def compiled_programs() -> Iterator[Path]:
+    """Compile the load generator and the peers in C; yields the directory of the programs."""
+    with tempfile.TemporaryDirectory(prefix="benchmarks-") as directory:
+        sources = {path.stem: [path] for path in BENCHMARKS.glob("peers/*.c")}
+        sources["loadgen"] = list(BENCHMARKS.glob("loadgen/*.c"))
+        for program, files in sources.items():
+            command = ["cc", *CFLAGS, "-o", str(Path(directory, program)), *map(str, files)]
+            try:
+                subprocess.run(command, check=True)
+            except (OSError, subprocess.CalledProcessError) as error:
+                raise BenchmarkError(f"cannot compile {program}: {error}") from error
+        yield Path(directory)
 
 
 @contextlib.contextmanager
@@ -99,6 +103,21 @@ def clean_environment() -> Iterator[Environment]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     with tempfile.TemporaryDirectory(prefix="bytecode-") as directory:
         yield environment | {"PYTHONPYCACHEPREFIX": directory}
+
+
+def allow_descriptors(count: int) -> None:
+    """Let this process, and those that it starts from now on, open `count` descriptors."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < count:
+        raise BenchmarkError(f"it takes {count} descriptors and `ulimit -Hn` allows {hard}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count), hard))
+
+
+def is_readable(descriptor: int, timeout: float) -> bool:
+    """Wait for `descriptor`, which may be beyond the 1024 of select(); False after `timeout`."""
+    waiting = select.poll()
+    waiting.register(descriptor, select.POLLIN)
+    return bool(waiting.poll(max(0.0, timeout) * 1000))
 
 
 class Server:
@@ -144,14 +163,32 @@ class Server:
     def cpu_seconds(self) -> float:
         """Return the CPU time so far of the server, its children and its grandchildren."""
         ticks = 0
-        for fields in _session_stats(self._process.pid):
+        for _, fields in _session_stats(self._process.pid):
             ticks += sum(int(field) for field in fields[11:15])  # utime, stime, cutime, cstime
         return ticks / os.sysconf("SC_CLK_TCK")
 
+    def processes(self) -> list[int]:
+        """Return the numbers of the server's process and of those that it started and that live."""
+        return [pid for pid, fields in _session_stats(self._process.pid) if fields[0] != "Z"]
+
+    def user_memory(self) -> int:
+        """Return the bytes that the server's processes have mapped and touched.
+
+        It is their PSS (proc(5), smaps_rollup): a page that several share counts once. The memory
+        of sockets is the kernel's and not part of it.
+        """
+        kilobytes = 0
+        for pid in self.processes():
+            match = PSS.search(Path("/proc", str(pid), "smaps_rollup").read_text())
+            kilobytes += int(match[1]) if match else 0
+        return kilobytes * 1024
+
     def errors(self) -> str:
         """Return the end of what the server wrote to standard error."""
-        self._stderr.seek(max(0, self._stderr.seek(0, os.SEEK_END) - 2000))
-        return self._stderr.read().decode(errors="replace").strip()
+        # pread: the server writes through the same open file, whose position must not move.
+        descriptor = self._stderr.fileno()
+        start = max(0, os.fstat(descriptor).st_size - 2000)
+        return os.pread(descriptor, 2000, start).decode(errors="replace").strip()
 
     def _wait_for_address(self) -> Address:
         """Read standard output until the line that says where the server listens."""
@@ -160,8 +197,7 @@ class Server:
         output = self._process.stdout.fileno()
         printed = b""
         while printed.count(b"\n") < MAX_LINES:
-            left = max(0.0, deadline - time.monotonic())
-            if not select.select([output], [], [], left)[0]:
+            if not is_readable(output, deadline - time.monotonic()):
                 raise BenchmarkError(f"{self._name()}: no address in {READY_TIMEOUT:g} s")
             chunk = os.read(output, 4096)
             if not chunk:
@@ -194,29 +230,30 @@ def wait_for_exit(pid: int, timeout: float) -> bool:
     """
     descriptor = os.pidfd_open(pid)
     try:
-        return bool(select.select([descriptor], [], [], timeout)[0])
+        return is_readable(descriptor, timeout)
     finally:
         os.close(descriptor)
 
 
-def _session_stats(session: int) -> Iterator[list[str]]:
-    """Yield the fields of /proc/PID/stat from the state on, for every process of `session`."""
+def _session_stats(session: int) -> Iterator[tuple[int, list[str]]]:
+    """Yield PID and the fields of /proc/PID/stat from the state on, for all of `session`."""
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             with contextlib.suppress(OSError):  # it ended between the listing and the reading
                 fields = Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()
                 if int(fields[3]) == session:
-                    yield fields
+                    yield int(entry), fields
 
 
 @dataclass(frozen=True)
 class Load:
-    """One run of the load generator: see the head of loadgen.c for its words."""
+    """One run of the load generator: see the head of loadgen/main.c for its words."""
 
     kind: str
     sockets: int
     size: int
     seconds: float
+    pipeline: int = 1
 
     def run(self, program: Path, server: Server, cpus: CPUs) -> dict[str, Any]:
         """Load `server`; return the generator's results.
@@ -227,6 +264,7 @@ class Load:
         address = server.address
         command = [str(program), self.kind, address[0], str(address[1]), str(self.sockets)]
         command += [str(self.size), str(self.seconds)]
+        command += [str(self.pipeline)] if self.pipeline > 1 else []
         cpu: dict[str, float] = {}
         with running_on(cpus):
             process = subprocess.Popen(command, stdout=PIPE, stderr=PIPE, text=True)
@@ -246,7 +284,7 @@ class Load:
         """Yield what the generator says while it runs: "counting", "stopping", or what is wrong."""
         assert process.stderr is not None
         deadline = time.monotonic() + self.seconds + LOAD_GRACE
-        while select.select([process.stderr], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        while is_readable(process.stderr.fileno(), deadline - time.monotonic()):
             line = process.stderr.readline()
             if not line:
                 return
@@ -268,9 +306,14 @@ def echo_once(transport: str, address: Address, message: bytes = b"first echo\n"
     with socket.socket(socket.AF_INET, kind) as client:
         client.settimeout(REPLY_TIMEOUT)
         client.connect(address)
-        client.sendall(message)
-        reply = b""
-        while len(reply) < len(message) and (chunk := client.recv(65536)):
-            reply += chunk
+        exchange(client, message)
+
+
+def exchange(client: socket.socket, message: bytes) -> None:
+    """Send `message` over the connected `client` and check the reply."""
+    client.sendall(message)
+    reply = b""
+    while len(reply) < len(message) and (chunk := client.recv(65536)):
+        reply += chunk
     if reply != message:
         raise BenchmarkError(f"sent {message!r}, received {reply!r}")

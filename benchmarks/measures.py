@@ -6,7 +6,9 @@ Every record has a "value", which is what the report compares.
 
 from __future__ import annotations
 
+import contextlib
 import random
+import socket
 import socketserver
 import subprocess
 import sys
@@ -19,13 +21,17 @@ from typing import Any, Protocol
 
 from harness import (
     READY_TIMEOUT,
+    REPLY_TIMEOUT,
     REPOSITORY,
+    Address,
     BenchmarkError,
     Cores,
     Environment,
     Load,
     Server,
+    allow_descriptors,
     echo_once,
+    exchange,
     running_on,
     wait_for_exit,
 )
@@ -33,6 +39,9 @@ from harness import (
 Record = dict[str, Any]
 
 MESSAGE_SIZE = 64  # bytes
+FIRST_OF_CROWD = 100  # connections
+NEXT_CLIENTS = 20  # one after the other, while the crowd waits
+SPARE_DESCRIPTORS = 1000  # beyond the crowd's, for everything else that a process has open
 CHURN_CONCURRENCY = 8  # connections at a time: enough to keep an accept queue, few enough to fork
 POLL_INTERVAL = 0.5  # seconds; how often the standard library's loop looks for a shutdown request
 SETTLE_TIME = 0.05  # seconds until serve_forever() surely waits for clients
@@ -63,7 +72,7 @@ class Measure(Protocol):
 
     @property
     def name(self) -> str:
-        """What `--measures` and the saved results call it."""
+        """What the command line and the saved results call it."""
 
     def applies_to(self, mode: str) -> bool:
         """Whether the measure makes sense in `mode`."""
@@ -79,10 +88,15 @@ def transport_of(mode: str) -> str:
 
 @dataclass(frozen=True)
 class Throughput:
-    """Messages a second over connections that stay open: `value` is the rate."""
+    """Messages a second over connections that stay open: `value` is the rate.
+
+    For datagrams `connections` are sockets, each with `pipeline` datagrams in flight.
+    """
 
     name: str
     connections: int
+    size: int = MESSAGE_SIZE
+    pipeline: int = 1  # messages in flight a connection
 
     def applies_to(self, mode: str) -> bool:
         """An iterative TCP server serves one connection until its end; others wait for ever."""
@@ -90,9 +104,12 @@ class Throughput:
 
     def run(self, bench: Bench, side: Side, mode: str) -> Record:
         """Start a server and load it."""
+        return run_load(bench, side, mode, self.load(mode, bench.seconds))
+
+    def load(self, mode: str, seconds: float) -> Load:
+        """Return the generator's run for `mode`."""
         kind = f"{transport_of(mode)}-closed"
-        load = Load(kind, self.connections, MESSAGE_SIZE, bench.seconds)
-        return run_load(bench, side, mode, load)
+        return Load(kind, self.connections, self.size, seconds, self.pipeline)
 
 
 @dataclass(frozen=True)
@@ -107,8 +124,11 @@ class Churn:
 
     def run(self, bench: Bench, side: Side, mode: str) -> Record:
         """Start a server and load it."""
-        load = Load("tcp-churn", CHURN_CONCURRENCY, MESSAGE_SIZE, bench.seconds)
-        return run_load(bench, side, mode, load)
+        return run_load(bench, side, mode, self.load(mode, bench.seconds))
+
+    def load(self, mode: str, seconds: float) -> Load:
+        """Return the generator's run for `mode`."""
+        return Load("tcp-churn", CHURN_CONCURRENCY, MESSAGE_SIZE, seconds)
 
 
 def run_load(bench: Bench, side: Side, mode: str, load: Load) -> Record:
@@ -119,13 +139,62 @@ def run_load(bench: Bench, side: Side, mode: str, load: Load) -> Record:
     """
     with Server(side.command(mode), bench.cores.server, bench.environment) as server:
         results = load.run(bench.loadgen, server, bench.cores.generator)
+        said = server.errors()
     cpu = results["server_cpu_seconds"] + results["cpu_seconds"]
     return {
         "value": results["rate"],
         "cpu_us_per_message": cpu / results["messages"] * 1e6,
+        "server_share": results["server_cpu_seconds"] / results["seconds"],
         "generator_share": results["cpu_seconds"] / results["seconds"],
+        "server_said": said,
         "load": results,
     }
+
+
+@dataclass(frozen=True)
+class IdleCrowd:
+    """User memory of a connection that waits, in bytes, and how soon a new client is served then.
+
+    Each connection echoes one message, which proves that the server has accepted it, and waits.
+    The first few are not counted: with them comes what the server needs but once.
+    """
+
+    name: str
+    connections: int
+
+    def applies_to(self, mode: str) -> bool:
+        """Only streams have connections."""
+        return transport_of(mode) == "tcp"
+
+    def run(self, bench: Bench, side: Side, mode: str) -> Record:
+        """Start a server, connect the crowd, and then a few more clients."""
+        allow_descriptors(self.connections + SPARE_DESCRIPTORS)
+        with (
+            running_on(bench.cores.generator),
+            Server(side.command(mode), bench.cores.server, bench.environment) as server,
+            contextlib.ExitStack() as crowd,
+        ):
+            for _ in range(FIRST_OF_CROWD):
+                crowd.enter_context(connected_client(server.address))
+            before = server.user_memory()
+            for _ in range(self.connections - FIRST_OF_CROWD):
+                crowd.enter_context(connected_client(server.address))
+            after = server.user_memory()
+            waits = []
+            for _ in range(NEXT_CLIENTS):
+                started = time.perf_counter()
+                echo_once("tcp", server.address)
+                waits.append(time.perf_counter() - started)
+            said = server.errors()
+        growth = (after - before) / (self.connections - FIRST_OF_CROWD)
+        return {"value": growth, "next_client": waits, "memory": after, "server_said": said}
+
+
+def connected_client(address: Address) -> socket.socket:
+    """Return a TCP client that `address` has echoed a message to."""
+    client = socket.create_connection(address, timeout=REPLY_TIMEOUT)
+    exchange(client, random.randbytes(MESSAGE_SIZE))
+    return client
 
 
 @dataclass(frozen=True)
@@ -193,12 +262,3 @@ class Shutdown:
         if elapsed >= SHUTDOWN_TIMEOUT:
             raise BenchmarkError(f"shutdown() did not return in {SHUTDOWN_TIMEOUT:g} s")
         return {"value": elapsed}
-
-
-MEASURES: tuple[Measure, ...] = (
-    Throughput("messages-1", 1),
-    Throughput("messages-50", 50),
-    Churn(),
-    Start(),
-    Shutdown(),
-)
