@@ -3,7 +3,7 @@
 import socket
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .activity import ActiveRequest
 from .closing import CHECK_INTERVAL, DISCARD_SIZE, LINGER_TIME, discard_unread, untaken
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection"]
 
-BLOCKED = (BlockingIOError, InterruptedError)
-
 IDLE = "idle for too long"
 
 
@@ -29,6 +27,9 @@ class Connection:
     At any time the loop has one callback for the descriptor: read, read a framed stream,
     write what is left over, or throw away what comes behind our own end.
     """
+
+    #: What a read or write raises that has to wait.
+    blocked: tuple[type[OSError], ...] = (BlockingIOError, InterruptedError)
 
     __slots__ = (
         "_active_at",
@@ -42,10 +43,8 @@ class Connection:
         "_limit",
         "_loop",
         "_outgoing",
+        "_receive",
         "_record",
-        "_recv",
-        "_recv_into",
-        "_respond",
         "_send_some",
         "_server",
         "_size",
@@ -61,12 +60,11 @@ class Connection:
         record.worker = self
         self._loop = server._loop
         self._descriptor = request.fileno()
-        # Bound once: they are called for every message.
-        self._recv = request.recv
-        self._recv_into = request.recv_into
-        self._view = server.read_buffer
+        # Bound once, as they are called for every message; no more, as memory is for thousands.
+        self._receive: Any = request.recv
         self._send_some = request.send
-        self._respond = handler.respond
+        self._view = server.read_buffer
+        self._exchange: Exchange | None = None
         self._outgoing: memoryview | None = None
         self._input_is_over = False
         self._echoes = False
@@ -81,11 +79,12 @@ class Connection:
         if self._limit is not None:
             self._set_timer(self._active_at + self._limit, self._look_at_the_time)
         if handler.framing_class is RawFraming:
+            self._size = min(RECEIVE_SIZE, handler.max_message_size)
             self._echoes = (
                 type(handler).respond is EchoHandler.respond and not handler.shows_messages
             )
-            self._size = min(RECEIVE_SIZE, handler.max_message_size)
-            self._exchange = None
+            if self._echoes:
+                self._receive = handler.request.recv_into
             greeting = handler.greet()
         else:
             self._size = RECEIVE_SIZE
@@ -110,8 +109,8 @@ class Connection:
         """Send back what comes, without making an object of it: nobody wants to see it."""
         view = self._view
         try:
-            size = self._recv_into(view)
-        except BLOCKED:
+            size = self._receive(view)
+        except self.blocked:
             return
         except OSError as error:
             self._lost(PeerEnded(error))
@@ -125,7 +124,7 @@ class Connection:
         self._active_at = self._loop.now
         try:
             sent = self._send_some(view[:size])
-        except BLOCKED:
+        except self.blocked:
             sent = 0
         except OSError as error:
             self._lost(PeerEnded(error))
@@ -138,8 +137,8 @@ class Connection:
     def _read(self) -> None:
         """Without framing each piece that arrives is a message."""
         try:
-            message = self._recv(self._size)
-        except BLOCKED:
+            message = self._receive(self._size)
+        except self.blocked:
             return
         except OSError as error:
             self._lost(PeerEnded(error))
@@ -155,7 +154,7 @@ class Connection:
         try:
             if handler.shows_messages:
                 handler.show(message)
-            reply = self._respond(message)
+            reply = handler.respond(message)
             if reply is not None:
                 self._send(reply)
             if handler.closing and self._outgoing is None:
@@ -166,8 +165,8 @@ class Connection:
     def _read_framed(self) -> None:
         assert self._exchange is not None
         try:
-            data = self._recv(self._size)
-        except BLOCKED:
+            data = self._receive(self._size)
+        except self.blocked:
             return
         except OSError as error:
             self._lost(PeerEnded(error))
@@ -200,7 +199,7 @@ class Connection:
     def _send(self, data: bytes) -> None:
         try:
             sent = self._send_some(data)
-        except BLOCKED:
+        except self.blocked:
             sent = 0
         except OSError as error:
             raise PeerEnded(error) from error
@@ -214,7 +213,7 @@ class Connection:
         assert self._outgoing is not None
         try:
             sent = self._send_some(self._outgoing)
-        except BLOCKED:
+        except self.blocked:
             return
         except OSError as error:
             self._lost(PeerEnded(error))
@@ -271,9 +270,9 @@ class Connection:
 
     def _discard(self) -> None:
         try:
-            if self._recv(DISCARD_SIZE):
+            if self._handler.request.recv(DISCARD_SIZE):
                 return
-        except BLOCKED:
+        except self.blocked:
             return
         except OSError:
             pass
