@@ -82,6 +82,18 @@ _MODELS: dict[str, _Model] = {
         ("unp1", "echoserverp"),
         needs="fork",
     ),
+    "thread-pool": _Model(
+        "echoservers.models.thread_pool:ThreadPoolMixIn",
+        "a free thread of a fixed number, over a queue",
+        "many short connections, with bounded memory",
+        ("unp8", "echoservert-pre"),
+    ),
+    "prethreading": _Model(
+        "echoservers.models.prethreading:PrethreadingMixIn",
+        "the thread that has accepted it, of a fixed number",
+        "short connections, without a hand-over",
+        ("unp7",),
+    ),
 }
 
 
