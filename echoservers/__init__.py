@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from .models.prethreading import PrethreadingMixIn as PrethreadingMixIn
     from .models.prethreading import PrethreadingTCPServer as PrethreadingTCPServer
     from .models.prethreading import PrethreadingUDPServer as PrethreadingUDPServer
-    from .models.prethreading import PrethreadingUnixDatagramServer as PrethreadingUnixDatagramServer
+    from .models.prethreading import (
+        PrethreadingUnixDatagramServer as PrethreadingUnixDatagramServer,
+    )
     from .models.prethreading import PrethreadingUnixStreamServer as PrethreadingUnixStreamServer
     from .models.thread_pool import ThreadPoolMixIn as ThreadPoolMixIn
     from .models.thread_pool import ThreadPoolTCPServer as ThreadPoolTCPServer

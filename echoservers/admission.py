@@ -52,6 +52,7 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
     mode: str | None = None
 
     _serving_thread: threading.Thread | None = None
+    _loop_class = Loop
 
     server_address: Any
     socket: _Socket
@@ -64,7 +65,7 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
 
     def _prepare_admission(self) -> None:
         self._activity = Activity()
-        self._loop = Loop()
+        self._loop = self._loop_class()
         self._loop.on_stop = self._stop_soon
         self._serves_in_loop = type(self).process_request is socketserver.BaseServer.process_request
         self._serves_at_once = self._serves_in_loop and not self.is_stream

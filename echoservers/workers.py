@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from .activity import ActiveRequest
 from .admission import WorkerUnavailable
 from .counters import new_cells
+from .interrupts import is_users_interrupt
 from .options import Option, count
 from .serving import ServingMixIn
 
@@ -89,6 +90,8 @@ class WorkerThreadsMixIn(ServingMixIn):
         try:
             self.process_request_thread(record.request, record.client_address)
         except BaseException as error:
+            if is_users_interrupt(error):
+                raise
             # As at the end of a thread: somebody's handle_error or shutdown_request failed.
             threading.excepthook(
                 threading.ExceptHookArgs(
@@ -103,7 +106,9 @@ class WorkerThreadsMixIn(ServingMixIn):
         """Serve *request* in the thread that is to do it.  May be extended."""
         try:
             self.finish_request(request, client_address)
-        except BaseException:  # SystemExit or KeyboardInterrupt: no user's, in this thread
+        except BaseException as error:  # SystemExit, too
+            if is_users_interrupt(error):
+                raise
             self.handle_error(request, client_address)
         finally:
             self.shutdown_request(request)

@@ -27,7 +27,9 @@ MODES: list[Mode] = [mode for mode in echoservers.modes() if mode.available]
 NAMES = [mode.name for mode in MODES]
 STREAM_NAMES = [m.name for m in MODES if m.transport in ("tcp", "unix-stream")]
 DATAGRAM_NAMES = [m.name for m in MODES if m.name not in STREAM_NAMES]
-CONCURRENT_STREAM_NAMES = [n for n in STREAM_NAMES if n.startswith(("threading", "forking"))]
+CONCURRENT_STREAM_NAMES = [
+    m.name for m in MODES if m.name in STREAM_NAMES and m.model != "iterative"
+]
 TCP_NAMES = [m.name for m in MODES if m.transport == "tcp"]
 UDP_NAMES = [m.name for m in MODES if m.transport == "udp"]
 UNIX_NAMES = [m.name for m in MODES if m.transport.startswith("unix")]
