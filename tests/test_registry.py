@@ -44,6 +44,9 @@ ALIASES = {
     "echoservert": "threading-tcp",
     "unp1": "forking-tcp",
     "echoserverp": "forking-tcp",
+    "unp8": "thread-pool-tcp",
+    "echoservert-pre": "thread-pool-tcp",
+    "unp7": "prethreading-tcp",
     **{f"iterative-{transport}": transport for transport in TRANSPORTS},
 }
 
@@ -81,7 +84,8 @@ def test_an_alias_stands_for_its_mode(alias: str, name: str) -> None:
 def test_no_name_stands_for_two_modes() -> None:
     names = [n for mode in echoservers.modes() for n in (mode.name, *mode.aliases)]
     assert sorted(names) == sorted(set(names))
-    assert {n for mode in echoservers.modes()[:12] for n in mode.aliases} == set(ALIASES)
+    built_in = [mode for mode in echoservers.modes() if mode.model in registry._MODELS]
+    assert {n for mode in built_in for n in mode.aliases} == set(ALIASES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -89,7 +93,7 @@ def test_a_mode_is_one_class_by_the_composed_name(name: str) -> None:
     cls = echoservers.server_class(name)
     mode = find_mode(name)
     assert cls is echoservers.server_class(name)
-    words = [mode.model.replace("iterative", ""), *mode.transport.split("-")]
+    words = [*mode.model.replace("iterative", "").split("-"), *mode.transport.split("-")]
     composed = "".join(w.upper() if w in ("tcp", "udp") else w.title() for w in words) + "Server"
     assert cls.__name__ == composed
     assert cls is getattr(echoservers, composed)
@@ -255,7 +259,13 @@ def test_a_module_that_cannot_be_imported_is_told_with_its_error(
 
 # --- naming imports nothing -------------------------------------------------------------
 
-MODULE_OF_MODEL = {"iterative": set(), "threading": {"threads"}, "forking": {"forks"}}
+MODULE_OF_MODEL = {
+    "iterative": set(),
+    "threading": {"threads"},
+    "forking": {"forks"},
+    "thread-pool": {"thread_pool"},
+    "prethreading": {"prethreading"},
+}
 HEAVY = {"asyncio", "ssl", "multiprocessing", "concurrent.futures", "matplotlib", "readline"}
 
 

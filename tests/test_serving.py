@@ -331,7 +331,7 @@ def test_overflow_refuse_closes_at_once(mode: str, folder: Path) -> None:
             client.close()
 
 
-@pytest.mark.parametrize("mode", ["threading-tcp", "forking-tcp"])
+@pytest.mark.parametrize("mode", [n for n in CONCURRENT_STREAM_NAMES if n.endswith("tcp")])
 def test_the_limit_by_source_holds_for_each_source_alone(mode: str, folder: Path) -> None:
     with serving(mode, folder, max_connections_per_source=2) as server:
         served = [connect(server) for _ in range(2)]

@@ -133,8 +133,10 @@ class PrethreadingMixIn(WorkerThreadsMixIn):
         return True
 
     def _take_from_backlog(self) -> bool:
-        self._backlog_left -= 1  # clients that come during the drain must not prolong it for ever
-        return self._backlog_left >= 0 and super()._take_from_backlog()
+        taken = self._backlog_left > 0 and super()._take_from_backlog()
+        # Whoever finds it empty tells the others; who comes then must not prolong the drain.
+        self._backlog_left = self._backlog_left - 1 if taken else 0
+        return taken
 
     # --- the thread that calls ------------------------------------------------------
 
