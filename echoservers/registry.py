@@ -84,14 +84,14 @@ _MODELS: dict[str, _Model] = {
     ),
     "thread-pool": _Model(
         "echoservers.models.thread_pool:ThreadPoolMixIn",
-        "a free thread of a fixed number, over a queue",
-        "many short connections, with bounded memory",
+        "a thread of a pool, over a queue",
+        "many short connections, in few threads",
         ("unp8", "echoservert-pre"),
     ),
     "prethreading": _Model(
         "echoservers.models.prethreading:PrethreadingMixIn",
-        "the thread that has accepted it, of a fixed number",
-        "short connections, without a hand-over",
+        "a thread of a pool, which accepts",
+        "short connections, with no queue between",
         ("unp7",),
     ),
 }
