@@ -88,7 +88,10 @@ class WorkerThreadsMixIn(ServingMixIn):
     def _serve_record(self, record: ActiveRequest) -> None:
         """Serve one request; whatever goes wrong, the thread lives on."""
         try:
-            self.process_request_thread(record.request, record.client_address)
+            if record.aborted:  # while it waited for this thread
+                self.shutdown_request(record.request)
+            else:
+                self.process_request_thread(record.request, record.client_address)
         except BaseException as error:
             if is_users_interrupt(error):
                 raise

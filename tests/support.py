@@ -160,6 +160,12 @@ def echo(client: socket.socket, message: bytes = b"hello") -> None:
         assert receive_exactly(client, len(message)) == message
 
 
+def workers_of(server: Any) -> list[threading.Thread]:
+    """The threads of the pool of *server*."""
+    name = f"{type(server).__name__} worker "
+    return [thread for thread in threading.enumerate() if thread.name.startswith(name)]
+
+
 def echo_once(server: ServingMixIn, message: bytes = b"hello", timeout: float = PATIENCE) -> None:
     """A fresh client is served."""
     with connect(server, timeout) as client:

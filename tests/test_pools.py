@@ -1,12 +1,10 @@
 """What is particular to the models with a fixed number of threads."""
 
 import contextlib
-import os
 import shutil
 import signal
 import socket
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,6 @@ from echoservers import EchoHandler, create_server
 from support import (
     NAMES,
     PATIENCE,
-    children_of,
     connect,
     cpu_seconds_of,
     echo,
@@ -31,6 +28,7 @@ from support import (
     serving,
     threads_of,
     wait_until,
+    workers_of,
 )
 
 POOLS = [name for name in NAMES if has_pool(name)]
@@ -40,37 +38,12 @@ TCP_POOLS = [name for name in POOLS if name.endswith("tcp")]
 needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 
 
-def workers_of(server: Any) -> list[threading.Thread]:
-    """The threads of the pool of *server*."""
-    name = f"{type(server).__name__} worker "
-    return [thread for thread in threading.enumerate() if thread.name.startswith(name)]
-
-
 def silent_clients(server: Any, number: int) -> list[socket.socket]:
     """Clients that hold a thread each."""
     clients = [connect(server) for _ in range(number)]
     for client in clients:
         echo(client)
     return clients
-
-
-@contextlib.contextmanager
-def no_thread_starts(monkeypatch: pytest.MonkeyPatch, after: int = 0) -> Iterator[None]:
-    """From now on, or from the time *after* so many more, the system gives no threads."""
-    start = threading.Thread.start
-    left = after
-
-    def limited(thread: threading.Thread) -> None:
-        nonlocal left
-        if " worker " in thread.name:
-            left -= 1
-            if left < 0:
-                raise RuntimeError("can't start new thread")
-        start(thread)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(threading.Thread, "start", limited)
-        yield
 
 
 # --- the threads ------------------------------------------------------------------------
@@ -121,57 +94,6 @@ def test_idle_threads_use_no_cpu(mode: str, folder: Path) -> None:
         used = cpu_seconds_of(server.pid)
         threading.Event().wait(1)  # a while in which nothing happens
         assert cpu_seconds_of(server.pid) - used <= 0.02
-
-
-class Exiting(EchoHandler):
-    def respond(self, message: bytes) -> bytes:
-        if message == b"exit":
-            raise SystemExit(3)
-        return message
-
-
-class Broken(EchoHandler):
-    """As a handler that is not ours: what it raises is not caught before the thread."""
-
-    def finish(self) -> None:
-        raise SystemExit(3)
-
-
-@pytest.mark.parametrize("handler", [Exiting, Broken])
-@pytest.mark.parametrize("mode", TCP_POOLS)
-def test_a_thread_survives_system_exit(mode: str, handler: type, folder: Path) -> None:
-    with serving(mode, folder, handler, max_workers=1) as server:
-        echo_once(server)
-        before = workers_of(server)
-        for _ in range(3):
-            with connect(server) as client:
-                client.sendall(b"exit")
-                client.shutdown(socket.SHUT_WR)
-                receive_all(client)
-        echo_once(server)
-        assert workers_of(server) == before
-
-
-@pytest.mark.parametrize("mode", TCP_POOLS)
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_thread_survives_a_failing_handle_error(mode: str) -> None:
-    class Careless(echoservers.server_class(mode)):  # type: ignore[misc]
-        def handle_error(self, request: Any, client_address: Any) -> None:
-            raise ValueError("handle_error failed")
-
-        def close_request(self, request: Any) -> None:
-            super().close_request(request)
-            raise ValueError("close_request failed")
-
-    with Careless(("127.0.0.1", 0), Broken, max_workers=1) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        for _ in range(3):
-            echo_once(server)
-        wait_until(lambda: server.stats()["active"] == 0, "all are over")
-        assert len(workers_of(server)) == 1
-        server.shutdown()
-        thread.join(PATIENCE)
 
 
 # --- all are taken ----------------------------------------------------------------------
@@ -337,67 +259,6 @@ def test_what_fails_in_the_leaders_wait_comes_out_of_serve_forever() -> None:
     assert [str(error) for error in raised] == ["get_request failed"]
 
 
-# --- no thread to be had ----------------------------------------------------------------
-
-
-@pytest.mark.parametrize("mode", POOLS)
-def test_without_threads_each_client_is_refused_until_there_is_one(
-    mode: str, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with create_server(mode, free_address(mode, folder), max_workers=3) as server:
-        with no_thread_starts(monkeypatch):
-            thread = threading.Thread(target=server.serve_forever)
-            thread.start()
-            for number in range(1, 4):
-                with connect(server) as client:
-                    if not server.is_stream:
-                        client.send(b"nobody will answer")
-                    refused = {"no_worker": number}
-                    wait_until(lambda r=refused: server.stats()["refused"] == r, "refused")  # type: ignore[misc]
-        echo_once(server)
-        assert len(workers_of(server)) == 3
-        server.shutdown()
-        thread.join(PATIENCE)
-
-
-@pytest.mark.parametrize("mode", POOLS)
-def test_with_fewer_threads_those_that_there_are_serve_and_more_are_tried(
-    mode: str, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(echoservers.workers, "RETRY_INTERVAL", 0.0)
-    with create_server(mode, free_address(mode, folder), max_workers=4) as server:
-        with no_thread_starts(monkeypatch, after=2):
-            thread = threading.Thread(target=server.serve_forever)
-            thread.start()
-            for _ in range(5):
-                echo_once(server)
-            assert len(workers_of(server)) == 2
-        for _ in range(3):
-            echo_once(server)
-        assert len(workers_of(server)) == 4
-        assert server.stats()["refused"] == {}
-        server.shutdown()
-        thread.join(PATIENCE)
-
-
-@needs_strace
-@pytest.mark.parametrize("mode", TCP_POOLS)
-def test_a_system_without_threads_refuses_and_the_server_goes_on(mode: str, folder: Path) -> None:
-    calls = ("strace", "-qq", "-f", "-o", "/dev/null", "-e", "trace=clone3")
-    inject = (*calls, "--inject=clone3:error=EAGAIN:when=1..3")
-    with program(*serve_arguments(mode, folder), wrapper=inject) as server:
-        for _ in range(2):  # the first try was made before there was a client
-            with server.connect() as refused:
-                assert receive_all(refused) == b""
-        with server.connect() as client:
-            echo(client)
-        os.kill(children_of(server.pid)[0], signal.SIGTERM)
-        code, log = server.ended()
-    assert code == 0
-    assert "can be started" in log
-    assert "Traceback" not in log
-
-
 # --- as under socketserver, without serve_forever ---------------------------------------
 
 
@@ -425,3 +286,27 @@ def test_process_request_serves_what_somebody_else_has_accepted(mode: str, folde
             client.shutdown(socket.SHUT_WR)
         server.process_request(*server.get_request())
         assert client.recv(10) == b"hello"
+
+
+@pytest.mark.parametrize("mode", TCP_POOLS)
+def test_after_an_abort_new_clients_are_served(mode: str, folder: Path) -> None:
+    with serving(mode, folder, max_workers=2) as server:
+        silent = silent_clients(server, 2)
+        server.abort()
+        for client in silent:
+            with contextlib.suppress(ConnectionResetError):
+                assert receive_all(client) == b""
+            client.close()
+        echo_once(server)
+
+
+@pytest.mark.parametrize("mode", TCP_POOLS)
+def test_a_socket_closed_by_somebody_else_ends_serving(mode: str, folder: Path) -> None:
+    with create_server(mode, free_address(mode, folder), max_workers=2) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        echo_once(server)
+        server.socket.close()
+        server._loop.wake()  # poll() does not look at it again by itself
+        thread.join(PATIENCE)
+        assert not thread.is_alive()

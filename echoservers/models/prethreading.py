@@ -112,14 +112,19 @@ class PrethreadingMixIn(WorkerThreadsMixIn):
             except BaseException as error:
                 self._failure = error  # serve_forever() raises it, as every model's does
                 self._stop_requested = True
-                self._loop.wake()
             finally:
                 self._leader = 0
             record, self._taken = self._taken, None
-            if record is None and threading.current_thread() in self._workers:
-                self._workers.remove(threading.current_thread())
-                self._ending.add(threading.current_thread())
+            if record is None:
+                self._leave()
         return record
+
+    def _leave(self) -> None:
+        thread = threading.current_thread()
+        if thread in self._workers:  # it is not the one that called serve_forever()
+            self._workers.remove(thread)
+            self._ending.add(thread)
+            self._loop.caller.wake()  # it may be the leader that has seen the reason first
 
     def _lead_on(self) -> bool:
         """Wait once; False when there is nothing more to wait for."""
@@ -157,10 +162,10 @@ class PrethreadingMixIn(WorkerThreadsMixIn):
 
     @contextmanager
     def _threads_serving(self) -> Iterator[None]:
-        self._backlog_left = self._longest_backlog()
-        self._ending = {thread for thread in self._ending if thread.is_alive()}
         try:
             with self._lead:
+                self._ending = {thread for thread in self._ending if thread.is_alive()}
+                self._backlog_left = self._longest_backlog()
                 self._accepting = True
                 if not self._stop_requested:
                     self._start_workers()

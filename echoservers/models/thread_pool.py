@@ -65,31 +65,25 @@ class ThreadPoolMixIn(WorkerThreadsMixIn):
             record = self._queue.get()
             if record is None:
                 return
-            self._serve_or_drop(record)
+            self._serve_record(record)
             del record  # a datagram's bytes are not kept while there is nothing to do
 
-    def _serve_or_drop(self, record: ActiveRequest) -> None:
-        if not self._aborting:
-            self._serve_record(record)
-            return
+    def _cut_queued(self) -> None:
+        """Close what still waits, since all threads are stuck."""
         try:
-            self.shutdown_request(record.request)
-        finally:
-            if self._activity.find(record.request) is record:
-                self._end(record)
+            while (record := self._queue.get_nowait()) is not None:
+                record.aborted = True
+                self._serve_record(record)
+        except Empty:
+            return
 
     def server_close(self) -> None:
         """As for every server; then let the threads end, behind what is in the queue."""
         super().server_close()
         if not self._closed:  # called in the loop, which does it when it ends
             return
-        while self._aborting:  # no thread came to it in time: all are stuck
-            try:
-                record = self._queue.get_nowait()
-            except Empty:
-                break
-            if record is not None:
-                self._serve_or_drop(record)
+        if self._aborting and self.block_on_close:
+            self._cut_queued()
         workers, self._workers = self._workers, set()
         for _ in workers:
             self._queue.put(None)
