@@ -34,7 +34,7 @@ class WorkerThreadsMixIn(ServingMixIn):
     daemon_threads = True
 
     max_workers: Annotated[int, Option(count, "threads", "serve in this many threads")] = (
-        100  # a thread is held for as long as its client stays; started in about 10 ms
+        100  # clients served at a time; 12 KB each, and all are started in about 15 ms
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -310,3 +310,27 @@ def test_a_socket_closed_by_somebody_else_ends_serving(mode: str, folder: Path) 
         server._loop.wake()  # poll() does not look at it again by itself
         thread.join(PATIENCE)
         assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("mode", TCP_POOLS)
+def test_drains_among_coming_clients_never_wait_for_room_that_cannot_come(
+    mode: str, folder: Path
+) -> None:
+    def come(address: Any) -> None:
+        with contextlib.suppress(ConnectionError):
+            for _ in range(6):
+                with socket.create_connection(address, PATIENCE) as client:
+                    client.sendall(b"x")
+                    client.recv(1)
+
+    for _ in range(30):
+        with serving(mode, folder, max_workers=1) as server:
+            clients = [
+                threading.Thread(target=come, args=(server.server_address,)) for _ in range(4)
+            ]
+            for client in clients:
+                client.start()
+            wait_until(lambda s=server: s.stats()["closed"] > 3, "they are being served")  # type: ignore[misc]
+            assert server.drain(5).aborted == 0
+        for client in clients:
+            client.join(PATIENCE)

@@ -138,10 +138,18 @@ class PrethreadingMixIn(WorkerThreadsMixIn):
         return True
 
     def _take_from_backlog(self) -> bool:
-        taken = self._backlog_left > 0 and super()._take_from_backlog()
+        # A step at a time: a request that the wait for room has brought is served first, or
+        # there would be no room ever.
+        wait = self._time_to_resume()
+        if self._aborting or self._backlog_left <= 0:
+            return False
+        if wait != 0:
+            self._turn(wait)
+            return True
         # Whoever finds it empty tells the others; who comes then must not prolong the drain.
-        self._backlog_left = self._backlog_left - 1 if taken else 0
-        return taken
+        found = self._accept_one() or self._paused
+        self._backlog_left = self._backlog_left - 1 if found else 0
+        return found
 
     # --- the thread that calls ------------------------------------------------------
 
