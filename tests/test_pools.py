@@ -334,3 +334,23 @@ def test_drains_among_coming_clients_never_wait_for_room_that_cannot_come(
             assert server.drain(5).aborted == 0
         for client in clients:
             client.join(PATIENCE)
+
+
+@pytest.mark.timeout(5)
+def test_a_leader_that_waits_for_room_serves_what_comes_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with echoservers.PrethreadingTCPServer(("127.0.0.1", 0), EchoHandler, max_workers=1) as server:
+        server._accepting = server._draining = server._stop_requested = server._paused = True
+        server._backlog_left = 10
+        look = server._time_to_resume
+        looks = iter([None, 0.0])  # full, and a moment later, in the wait, not any more
+        monkeypatch.setattr(server, "_time_to_resume", lambda: next(looks, look()))
+        with connect(server) as client:
+            client.sendall(b"hello")
+            record = server._next_request()
+            assert server._failure is None  # what ends a wait in vain would be kept there
+            assert record is not None
+            server._serve_record(record)
+            assert receive_all(client) == b"hello"
+        server._listen(False)
