@@ -22,6 +22,8 @@ CHECK_INTERVAL = 0.005
 
 DISCARD_SIZE = 65536
 
+_discard = socket.socket.recv  # of the socket itself: nobody decrypts what is thrown away
+
 
 def linger(connection: socket.socket) -> None:
     """We end the conversation: close our side, and read on until the peer closes its own."""
@@ -29,7 +31,7 @@ def linger(connection: socket.socket) -> None:
     try:
         connection.shutdown(socket.SHUT_WR)
         limit_waits(connection, LINGER_TIME)
-        while connection.recv(DISCARD_SIZE) and time.monotonic() < deadline:
+        while _discard(connection, DISCARD_SIZE) and time.monotonic() < deadline:
             continue
     except OSError:
         return  # gone, or silent: either way there is nothing left to wait for
@@ -43,6 +45,9 @@ def wait_until_taken(connection: socket.socket) -> None:
     """
     if connection.family == socket.AF_UNIX:
         return  # what was sent is in the peer's queue already
+    notify_close = getattr(connection, "notify_close", None)
+    if notify_close is not None:
+        notify_close()  # the end of the replies, where they have one of their own (TLS)
     from fcntl import ioctl  # imported late: only a drain needs them
     from termios import TIOCOUTQ
 
@@ -54,8 +59,8 @@ def wait_until_taken(connection: socket.socket) -> None:
     try:
         while untaken() and time.monotonic() < deadline:
             pause.wait(CHECK_INTERVAL)
-        while time.monotonic() < deadline + LINGER_TIME and connection.recv(
-            DISCARD_SIZE, socket.MSG_DONTWAIT
+        while time.monotonic() < deadline + LINGER_TIME and _discard(
+            connection, DISCARD_SIZE, socket.MSG_DONTWAIT
         ):
             continue  # read, so that close() does not send a reset
     except OSError:

@@ -251,7 +251,10 @@ class _PeerEnded(Exception):
     """
 
     def __init__(self, error: OSError) -> None:
-        idle = isinstance(error, BlockingIOError)
+        # Ours have no error number; ETIMEDOUT, of a peer that is not reached, has.
+        idle = isinstance(error, BlockingIOError) or (
+            isinstance(error, TimeoutError) and error.errno is None
+        )
         super().__init__("idle for too long" if idle else error.strerror or str(error))
 
 

@@ -1,6 +1,6 @@
 """Names to classes: modes, models, transports, handlers; and what third parties add.
 
-A built-in model is one line of `_MODELS`, a transport one of `_TRANSPORTS`: strings, so
+A built-in model is one line of `_MODELS`, a transport one of `TRANSPORTS`: strings, so
 that naming one imports nothing else.  Third parties add theirs with `register` or by the
 entry-point groups ``echoservers.models`` and ``echoservers.handlers``, which are looked at
 only when a name is not built in, or all are listed.
@@ -21,6 +21,7 @@ from .hints import did_you_mean
 from .options import read_options
 from .plugins import HANDLER_GROUP, MODEL_GROUP, installed, not_loaded
 from .serving import ServingMixIn
+from .transport_table import TRANSPORTS
 
 __all__ = [
     "Mode",
@@ -35,12 +36,6 @@ __all__ = [
 ]
 
 
-class _Transport(NamedTuple):
-    server: str  # module:class
-    class_suffix: str  # of the composed classes: ThreadingMixIn + this
-    needs: str  # an attribute of the socket module
-
-
 class _Model(NamedTuple):
     mixin: str | type | None  # module:class or class; None: the transport's own class
     serves: str  # what serves a client
@@ -48,17 +43,6 @@ class _Model(NamedTuple):
     aliases: tuple[str, ...] = ()  # of the TCP mode
     needs: str | None = None  # a function of the os module
 
-
-_TRANSPORTS = {
-    "tcp": _Transport("echoservers.transports:TCPServer", "TCPServer", "AF_INET"),
-    "udp": _Transport("echoservers.transports:UDPServer", "UDPServer", "AF_INET"),
-    "unix-stream": _Transport(
-        "echoservers.transports:UnixStreamServer", "UnixStreamServer", "AF_UNIX"
-    ),
-    "unix-datagram": _Transport(
-        "echoservers.transports:UnixDatagramServer", "UnixDatagramServer", "AF_UNIX"
-    ),
-}
 
 ITERATIVE = "iterative"
 
@@ -119,15 +103,15 @@ def register(name: str, model: type[ServingMixIn]) -> None:
         raise ValueError(f"{name!r} cannot name a model; expected lower-case letters, digits, -")
     if not isinstance(model, type) or not issubclass(model, ServingMixIn):  # type: ignore[redundant-expr]
         raise TypeError(f"{model!r} is no model; expected a class over ServingMixIn")
-    unknown = set(getattr(model, "transports", None) or ()) - set(_TRANSPORTS)
+    unknown = set(getattr(model, "transports", None) or ()) - set(TRANSPORTS)
     if unknown:
         raise ValueError(
             f"{model.__name__}.transports names {', '.join(sorted(unknown))};"
-            f" there are {', '.join(_TRANSPORTS)}"
+            f" there are {', '.join(TRANSPORTS)}"
         )
     with _lock:
         taken = _MODELS.get(name) or _registered.get(name)
-        if name in _TRANSPORTS or (taken and taken.mixin is not model):
+        if name in TRANSPORTS or (taken and taken.mixin is not model):
             raise ValueError(f"the name {name!r} is taken")
         _registered[name] = _described(model)
 
@@ -158,7 +142,7 @@ def modes() -> list[Mode]:
     found = [
         _describe(model, name, transport)
         for name, model in {**_MODELS, **_registered}.items()
-        for transport in _TRANSPORTS
+        for transport in TRANSPORTS
         if transport in _transports_of(model)
     ]
     for name, why in broken.items():
@@ -167,38 +151,45 @@ def modes() -> list[Mode]:
         unknown = _Model(None, "unknown", "unknown")
         found += [
             _describe(unknown, name, transport)._replace(available=False, reason=why)
-            for transport in _TRANSPORTS
+            for transport in TRANSPORTS
         ]
     return found
 
 
 def _transports_of(model: _Model) -> Mapping[str, Any]:
     wanted = getattr(model.mixin, "transports", None)
-    return _TRANSPORTS if wanted is None else {t: _TRANSPORTS[t] for t in wanted}
+    return TRANSPORTS if wanted is None else {t: TRANSPORTS[t] for t in wanted}
 
 
 def _describe(model: _Model, name: str, transport: str) -> Mode:
     import socket
 
+    needs, refusal = TRANSPORTS[transport].needs, TRANSPORTS[transport].refusal
     reason = None
-    if not hasattr(socket, _TRANSPORTS[transport].needs):
-        reason = f"this Python has no socket.{_TRANSPORTS[transport].needs}"
+    if not hasattr(socket, needs):
+        reason = f"this Python has no socket.{needs}"
     elif model.needs is not None and not hasattr(os, model.needs):
         reason = f"this Python has no os.{model.needs}"
-    iterative = name == ITERATIVE
-    aliases: tuple[str, ...] = (f"{name}-{transport}",) if iterative else ()
-    if transport == "tcp":
-        aliases += model.aliases
+    elif refusal is not None:
+        reason = _load(refusal)()
+    mode, *aliases = _names(model, name, transport)
     return Mode(
-        transport if iterative else f"{name}-{transport}",
+        mode,
         name,
         transport,
-        aliases,
+        tuple(aliases),
         reason is None,
         reason,
         model.serves,
         model.good_for,
     )
+
+
+def _names(model: _Model, name: str, transport: str) -> tuple[str, ...]:
+    """What the mode is called: its name, and its aliases."""
+    aliases = model.aliases if transport == "tcp" else ()
+    mode = f"{name}-{transport}"
+    return (transport, mode, *aliases) if name == ITERATIVE else (mode, *aliases)
 
 
 def find_mode(name: str) -> Mode:
@@ -221,9 +212,8 @@ def find_mode(name: str) -> Mode:
 def _look_up(name: str) -> Mode | None:
     for model_name, model in {**_MODELS, **_registered}.items():
         for transport in _transports_of(model):
-            mode = _describe(model, model_name, transport)
-            if name == mode.name or name in mode.aliases:
-                return mode
+            if name in _names(model, model_name, transport):
+                return _describe(model, model_name, transport)
     return None
 
 
@@ -252,22 +242,26 @@ def server_class(name: str) -> type[ServingMixIn]:
 
 
 def _compose(mode: Mode) -> type[ServingMixIn]:
-    transport = _TRANSPORTS[mode.transport]
+    transport = TRANSPORTS[mode.transport]
     model = _MODELS.get(mode.model) or _registered[mode.model]
     base = _load(transport.server)
     if model.mixin is None:
         return cast(type[ServingMixIn], base)
     mixin = _load(model.mixin) if isinstance(model.mixin, str) else model.mixin
     name = mixin.__name__.removesuffix("MixIn") + transport.class_suffix
-    written = getattr(sys.modules.get(mixin.__module__), name, None)
+    if transport.composed is not None:
+        importlib.import_module(transport.composed)
+    written = getattr(sys.modules.get(mixin.__module__), name, None) or getattr(
+        sys.modules.get(transport.composed or ""), name, None
+    )
     if isinstance(written, type) and issubclass(written, mixin) and issubclass(written, base):
         return cast(type[ServingMixIn], written)
     return type(name, (mixin, base), {"__module__": mixin.__module__, "__doc__": mixin.__doc__})
 
 
-def _load(path: str) -> type:
+def _load(path: str) -> Any:
     module, _, name = path.partition(":")
-    return cast(type, getattr(importlib.import_module(module), name))
+    return getattr(importlib.import_module(module), name)
 
 
 def parse_mode_spec(spec: str) -> tuple[Mode, dict[str, str]]:
@@ -334,7 +328,8 @@ def create_server(
 
     :param mode: a mode, or a mode spec with options: ``"threading-tcp:idle_timeout=5"``.
     :param address: ``(host, port)``, or a path (text, bytes or `pathlib.Path`); None:
-        127.0.0.1, port 8007, or a path in the user's run-time folder.  Port 0: a free one.
+        127.0.0.1, port 8007, or a path in the user's run-time folder.  Port 0: a free one;
+        ``raw`` has no other.
     :param handler: a handler class, or its name; `EchoHandler` by default.
     :param options: the server's options; they go before those of the mode spec.
     :raises UnknownMode, ModeNotAvailable, OptionError, HandlerNotSupported: see there.
@@ -345,14 +340,19 @@ def create_server(
     values = read_options(cls, {**spelled, **options}, found.name)
     handler_class = find_handler("echo" if handler is None else handler)
     if address is None:
-        unix = found.transport.startswith("unix")
-        address = default_unix_path(found.transport) if unix else (DEFAULT_HOST, DEFAULT_PORT)
+        address = _default_address(found.transport)
     elif isinstance(address, os.PathLike):
         address = os.fspath(address)
     cls.check_handler(handler_class, found.name)
     server = cls(address, handler_class, **values)
     server.mode = found.name
     return server
+
+
+def _default_address(transport: str) -> Any:
+    if transport.startswith("unix"):
+        return default_unix_path(transport)
+    return DEFAULT_HOST, DEFAULT_PORT if TRANSPORTS[transport].port else 0
 
 
 @contextmanager
