@@ -157,7 +157,8 @@ class EchoClient:
 
     def fileno(self) -> int:
         """The socket's descriptor, for a wait of your own."""
-        return self._socket.fileno()
+        descriptor: int = self._socket.fileno()
+        return descriptor
 
     def close(self) -> None:
         """Close the connection; harmless when done twice."""
@@ -211,10 +212,11 @@ class EchoClient:
         """Half-close: the server sees the end of the input, its replies still come."""
         while self.is_stream:
             try:
-                return self._socket.shutdown(socket.SHUT_WR)
+                self._socket.shutdown(socket.SHUT_WR)
             except BlockingIOError:  # TLS: there is no room for its end
                 self._wait(select.POLLOUT)
-        return None
+            else:
+                return
 
     # --- inside ---------------------------------------------------------------------
 

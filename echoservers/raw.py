@@ -11,16 +11,18 @@ import errno
 import random
 import socket
 from sys import byteorder
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from .addresses import family_of
 from .errors import EndpointError
 from .options import Option, count
 from .replies import PACKET_INFO_ROOM, AnsweringSocket, reply_origin
-from .system import EXPERIMENTAL_PROTOCOL
+from .system import EXPERIMENTAL_PROTOCOL, NO_PRIVILEGE
 from .transports import DONT_WAIT, UDPServer
 
 __all__ = ["RawClientSocket", "RawServer", "connect_raw", "ip_protocol", "strip_header"]
+
+_Socket = TypeVar("_Socket", bound=socket.socket)
 
 LONGEST_LIFE = 64
 """Time to live of a reply at most: the default of today's systems (RFC 1700), which is
@@ -94,12 +96,7 @@ class RawServer(UDPServer):
         if type(self).address_family == socket.AF_INET:
             self.address_family = family_of(host, socket.SOCK_DGRAM)
         self.socket.close()
-        try:
-            self.socket = socket.socket(self.address_family, socket.SOCK_RAW, self.protocol)
-        except PermissionError as error:
-            raise PermissionError(
-                errno.EPERM, "raw sockets need root or the capability CAP_NET_RAW"
-            ) from error
+        self.socket = _raw_socket(socket.socket, self.address_family, self.protocol)
 
     def endpoint(self) -> str:
         """Where clients reach this server: ``raw://127.0.0.1``."""
@@ -145,6 +142,13 @@ class RawServer(UDPServer):
         if self._packet_info is None:
             return bool(host == self.server_address[0])
         return is_address_of_this_machine(host, self.address_family)
+
+
+def _raw_socket(kind: type[_Socket], family: int, protocol: int) -> _Socket:
+    try:
+        return kind(family, socket.SOCK_RAW, protocol)
+    except PermissionError as error:
+        raise PermissionError(errno.EPERM, NO_PRIVILEGE) from error
 
 
 def is_address_of_this_machine(host: str, family: int) -> bool:
@@ -194,7 +198,7 @@ def connect_raw(host: str, protocol: int) -> RawClientSocket:
 
 
 def _connected(family: int, protocol: int, target: Any, source: str | None) -> RawClientSocket:
-    sock = RawClientSocket(family, socket.SOCK_RAW, protocol)
+    sock = _raw_socket(RawClientSocket, family, protocol)
     try:
         if source is not None:
             sock.bind((source, 0))

@@ -8,6 +8,8 @@ __all__ = ["why_no_raw_sockets", "why_no_tls"]
 EXPERIMENTAL_PROTOCOL = 253
 """For experiments and testing (RFC 3692, section 2.1); nothing else uses it."""
 
+NO_PRIVILEGE = "raw sockets need root or the capability CAP_NET_RAW"
+
 
 def why_no_raw_sockets() -> str | None:
     """Why no raw socket can be made here; None: it can."""
@@ -16,7 +18,7 @@ def why_no_raw_sockets() -> str | None:
     try:
         socket.socket(socket.AF_INET, socket.SOCK_RAW, EXPERIMENTAL_PROTOCOL).close()
     except PermissionError:
-        return "raw sockets need root or the capability CAP_NET_RAW"
+        return NO_PRIVILEGE
     except OSError as error:
         return f"no raw socket can be made: {error.strerror}"
     return None

@@ -124,10 +124,8 @@ class TLSServer(TCPServer):
         """The fingerprint of the certificate, if it was made for the occasion."""
         if self._fingerprint is None:
             return []
-        return [
-            f"made a throwaway certificate for localhost, SHA-256 {self._fingerprint};"
-            " certfile and keyfile name one of your own"
-        ]
+        made = f"made a throwaway certificate for localhost, SHA-256 {self._fingerprint}"
+        return [f"{made}; certfile and keyfile name one of your own"]
 
     def endpoint(self) -> str:
         """Where clients reach this server: ``tls://127.0.0.1:8007``."""
