@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 20.0
 """Seconds for what happens within milliseconds on an idle machine."""
 
+EVERY_NAME = [mode.name for mode in echoservers.modes()]
 MODES: list[Mode] = [mode for mode in echoservers.modes() if mode.available]
 TLS_NAMES = [m.name for m in MODES if m.transport == "tls"]
 RAW_NAMES = [m.name for m in MODES if m.transport == "raw"]

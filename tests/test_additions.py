@@ -16,7 +16,7 @@ import pytest
 import echoservers
 from echoservers import EchoClient, ServingMixIn, UnknownMode, registry
 from echoservers.registry import find_mode
-from support import NAMES, ROOT, echo_once, program, run_cli, serve_arguments, serving
+from support import EVERY_NAME, NAMES, ROOT, echo_once, program, run_cli, serve_arguments, serving
 
 TRANSPORTS = ("tcp", "udp", "unix-stream", "unix-datagram")
 
@@ -130,7 +130,7 @@ def test_a_model_may_be_registered_twice_but_not_replaced() -> None:
 def test_what_cannot_be_a_model_is_refused(name: str, model: Any, error: type[Exception]) -> None:
     with pytest.raises(error):
         echoservers.register(name, model)
-    assert len(echoservers.modes()) == len(NAMES)
+    assert len(echoservers.modes()) == len(EVERY_NAME)
 
 
 @pytest.mark.usefixtures("fresh_registry")
