@@ -164,6 +164,22 @@ class TLSStream:
                 self._unsent = self._unsent[self._socket.send(self._unsent) :]
             except BlockingIOError:
                 return
+            except ConnectionError:
+                self._unsent = b""
+                self._look_for_alert()
+                raise
+
+    def _look_for_alert(self) -> None:
+        """If the server has said why it goes, raise that: it is more than that it has gone."""
+        try:
+            self._take_in()
+            self._early += self._tls.read(PIECE)
+        except (ssl.SSLWantReadError, ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            return
+        except ssl.SSLError as error:
+            raise ConnectionAbortedError(f"TLS: {reason_of(error)}") from error
+        except OSError:
+            return
 
     def _shake_hands(self, timeout: float | None) -> None:
         deadline = None if timeout is None else time.monotonic() + timeout

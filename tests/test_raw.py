@@ -46,12 +46,10 @@ def forger() -> Iterator[socket.socket]:
         yield sock
 
 
-def forged(
-    source: str, target: str, payload: bytes, life: int = 255, options: bytes = b""
-) -> bytes:
+def forged(source: str, target: str, payload: bytes, options: bytes = b"") -> bytes:
     words = (20 + len(options)) // 4
     return (
-        struct.pack("!BBHHHBBH", 0x40 | words, 0, 0, 0, 0, life, PROTOCOL, 0)
+        struct.pack("!BBHHHBBH", 0x40 | words, 0, 0, 0, 0, 255, PROTOCOL, 0)
         + socket.inet_aton(source)
         + socket.inet_aton(target)
         + options
@@ -86,12 +84,12 @@ def test_the_client_speaks_it(folder: Path) -> None:
 
 
 def test_a_header_with_options_goes_as_a_whole(forger: socket.socket, folder: Path) -> None:
-    assert (
-        strip_header(forged("1.2.3.4", "5.6.7.8", b"abc", 9, b"\1" * 40), socket.AF_INET) == b"abc"
-    )
+    longest = forged("1.2.3.4", "5.6.7.8", b"abc", options=b"\1" * 40)
+    assert strip_header(longest, socket.AF_INET) == b"abc"
+
     with serving("raw", folder) as server, connect(server) as client:
         target = server.server_address[0]
-        packet = forged(client.getsockname()[0], target, b"behind options", 64, b"\1" * 8)
+        packet = forged(client.getsockname()[0], target, b"behind options", options=b"\1" * 8)
         forger.sendto(packet, (target, 0))
         assert client.recv(100) == b"behind options"
 
@@ -115,7 +113,7 @@ def test_another_protocol_is_another_server(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "told"), [(6, "TCP"), (17, "UDP"), (1, "ICMP"), (0, "1 to 255")]
+    ("number", "told"), [(6, "TCP"), (17, "UDP"), (1, "ICMP"), (0, "1 to 255"), (256, "1 to 255")]
 )
 def test_protocols_that_are_others_are_refused(number: int, told: str) -> None:
     with pytest.raises(OptionError, match=told):

@@ -17,7 +17,9 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from fcntl import ioctl
 from pathlib import Path
+from termios import TIOCOUTQ
 from typing import Any
 
 import pytest
@@ -34,7 +36,6 @@ from support import (
     echo,
     program,
     receive_all,
-    receive_exactly,
     run_cli,
     serving,
     wait_until,
@@ -287,8 +288,8 @@ def test_what_is_no_handshake_is_rejected_and_not_echoed(
         for _ in range(3):
             with socket.create_connection(server.server_address, PATIENCE) as client:
                 client.sendall(REJECTED[what])
-                client.shutdown(socket.SHUT_WR)
-                with contextlib.suppress(ConnectionResetError):
+                with contextlib.suppress(OSError):  # closed already, with a reset
+                    client.shutdown(socket.SHUT_WR)
                     answer = receive_all(client)
                     assert b"hello" not in answer
                     assert answer[:1] in (b"", b"\x15")  # at most an alert
@@ -342,7 +343,11 @@ def test_socat_gets_a_megabyte_back(mode: str, folder: Path, files: dict[str, st
     with serving(mode, folder, certfile=files["cert"], keyfile=files["key"]) as server:
         where = f"OPENSSL:127.0.0.1:{server.server_address[1]},cafile={files['ca']}"
         done = subprocess.run(
-            ["socat", "-t", "10", "-", where], input=data, capture_output=True, timeout=PATIENCE
+            ["socat", "-t", "10", "-", where],
+            input=data,
+            capture_output=True,
+            check=False,
+            timeout=PATIENCE,
         )
         assert done.stdout == data, done.stderr
 
@@ -373,15 +378,19 @@ def test_sigterm_while_a_slow_reader_is_served_loses_no_byte_received(
     with program(*arguments, "--verbose") as server:
         with connect_tls(server.address) as client:
             echo(client)
-            client.sendall(b"x" * 300_000)  # fits in the buffers on the way
+            client.sendall(b"x" * 100_000)  # fits in the buffers on the way
+
+            def on_the_way() -> int:
+                return int.from_bytes(ioctl(client, TIOCOUTQ, bytes(4)), sys.byteorder)
+
+            wait_until(lambda: on_the_way() == 0, "the server's side has it")
             server.process.send_signal(signal.SIGTERM)
             client.suppress_ragged_eofs = False
             received = bytearray()
-            for _ in range(10):
-                received += receive_exactly(client, 10_000)
-                select.select([], [], [], 0.02)
-            received += receive_all(client)
-            assert received == b"x" * 300_000
+            while data := client.recv(5000):
+                received += data
+                select.select([], [], [], 0.005)
+            assert received == b"x" * 100_000
         code, log = server.ended()
     assert code == 0
     assert "drained 1 connection, aborted 0" in log
@@ -434,7 +443,12 @@ def test_without_a_certificate_and_without_the_package_one_line_tells_what_to_do
         "sys.exit(main(['--mode', 'tls', '--port', '0']))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=PATIENCE,
     )
     assert done.returncode == 2
     assert "give certfile and keyfile, or `pip install echoservers[tls]`" in done.stderr
