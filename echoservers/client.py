@@ -26,12 +26,13 @@ INT_MAX = 2**31 - 1  # milliseconds: the longest that poll(2) waits for, 24 days
 def _read_options(transport: str, given: dict[str, Any]) -> dict[str, Any]:
     """The options of *transport*: those *given*, and the defaults of the others."""
     known = _OPTIONS.get(transport, {})
+    accepted = ("timeout", "framing", *known)
     for name in given:
         if name not in known:
             owners = ", ".join(f"{t}://" for t, names in _OPTIONS.items() if name in names)
             raise OptionError(
                 f"{transport}:// has no option {name!r}; "
-                + (f"it is for {owners}" if owners else f"it has: {', '.join(known) or 'none'}")
+                + (f"it is for {owners}" if owners else f"it has: {', '.join(accepted)}")
             )
     values = {**known, **given}
     if transport == "raw":

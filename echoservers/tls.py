@@ -17,7 +17,7 @@ import time
 from typing import Annotated, Any
 
 from .addresses import peer_name
-from .admission import RequestDropped, ignoring_gone
+from .admission import RequestDropped
 from .closing import LINGER_TIME
 from .counters import HANDSHAKE_FAILED
 from .log import Throttle, logger
@@ -47,10 +47,11 @@ class TLSConnection(ssl.SSLSocket):
     def notify_close(self) -> None:
         """Send close_notify (RFC 8446, 6.1): the peer can tell that it has everything.
 
-        Waits for room in the send buffer, `LINGER_TIME` at most, and never for the peer's.
+        Waits for room in the send buffer, `LINGER_TIME` at most, and never for the peer's; on
+        a non-blocking connection not even that.
         """
-        deadline = time.monotonic() + LINGER_TIME
         before = self.gettimeout()
+        deadline = time.monotonic() + (0 if before == 0 else LINGER_TIME)
         try:
             self.settimeout(0)
             while not self._notified():
@@ -174,8 +175,3 @@ class TLSServer(TCPServer):
             f" ({held_back} more like it)" if held_back else "",
             extra={"event": "handshake", "peer": peer},
         )
-
-    def shutdown_request(self, request: Any) -> None:
-        """Send close_notify, end the output, and close."""
-        ignoring_gone(request.shutdown, socket.SHUT_WR)
-        self.close_request(request)

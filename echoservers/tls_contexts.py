@@ -30,9 +30,14 @@ def server_context(
     # A peer that ends its side without close_notify, by shutdown(2) alone, still gets all
     # its replies; and so does one whose input we end ourselves, by SHUT_RD.
     context.options |= getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
+    context.options |= ssl.OP_NO_RENEGOTIATION  # it costs us many times what it costs a client
     _load_own(context, certfile, keyfile)
     if client_ca is not None:
-        _load_ca(context, "client_ca", client_ca)
+        _check_readable("client_ca", client_ca, _CA)
+        try:
+            context.load_verify_locations(client_ca)
+        except OSError as error:
+            raise OptionError(f"client_ca={client_ca!r}: {reason_of(error)}; {_CA}") from error
         context.verify_mode = ssl.CERT_REQUIRED
     return context
 
@@ -49,12 +54,13 @@ def client_context(
     """
     if insecure and cafile is not None:
         raise OptionError("cafile is to verify the server, insecure is not to: choose one")
-    context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
     if cafile is not None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # one that trusts nobody else
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        _load_ca(context, "cafile", cafile)
+        _check_readable("cafile", cafile, _CA)
+    try:
+        context = ssl.create_default_context(cafile=cafile)
+    except OSError as error:
+        raise OptionError(f"cafile={cafile!r}: {reason_of(error)}; {_CA}") from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     if insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -118,14 +124,6 @@ def _load_own(context: ssl.SSLContext, certfile: str | None, keyfile: str | None
 def _no_password() -> NoReturn:
     # Else OpenSSL asks at the terminal, which a server may not have.
     raise ValueError("the key has a password; expected one without")
-
-
-def _load_ca(context: ssl.SSLContext, option: str, path: str) -> None:
-    _check_readable(option, path, _CA)
-    try:
-        context.load_verify_locations(path)
-    except OSError as error:
-        raise OptionError(f"{option}={path!r}: {reason_of(error)}; {_CA}") from error
 
 
 def _check_readable(option: str, path: str, expected: str) -> None:

@@ -40,6 +40,7 @@ from support import (
     serving,
     wait_until,
 )
+from terminal import Terminal, why_no_terminal
 
 CONCURRENT = [name for name in TLS_NAMES if name != "tls"]
 
@@ -251,6 +252,22 @@ def test_iterative_drops_the_silent_one_at_the_limit(folder: Path, own: dict[str
         connect_tls(server.server_address, timeout=2) as client,
     ):
         echo(client)
+
+
+@pytest.mark.parametrize("mode", CONCURRENT)
+def test_beyond_the_limit_a_client_is_refused_without_a_handshake(
+    mode: str, folder: Path, own: dict[str, str]
+) -> None:
+    with (
+        serving(mode, folder, max_connections=1, overflow="refuse", **own) as server,
+        connect_tls(server.server_address) as first,
+    ):
+        echo(first)
+        for _ in range(3):
+            with pytest.raises(OSError):  # noqa: PT011 - an end, or a reset
+                connect_tls(server.server_address, timeout=1)
+        echo(first)
+        assert server.stats()["refused"] == {"max_connections": 3}
 
 
 def test_the_limit_is_for_the_whole_handshake(folder: Path, own: dict[str, str]) -> None:
@@ -565,6 +582,22 @@ def test_wrong_use_of_the_client_is_one_line(endpoint_: str, flags: list[str], t
     assert done.returncode == 2
     assert told in done.stderr.decode()
     assert done.stderr.count(b"\n") == 1
+
+
+def test_an_option_that_there_is_not_is_refused(endpoint: str) -> None:
+    with pytest.raises(OptionError, match=r"it has: timeout, framing, cafile, insecure"):
+        EchoClient(endpoint, timout=3)
+
+
+@pytest.mark.skipif(why_no_terminal() is not None, reason=str(why_no_terminal()))
+def test_the_prompt_does_not_take_what_tls_sends_for_a_reply(endpoint: str) -> None:
+    with Terminal("client", endpoint, "--insecure") as user:
+        user.wait_for("> ")
+        for line in ("hello", "world"):
+            user.type(line + "\n")
+            user.wait_for(f"\n{line}\r\n> ")
+        user.type("\x04")
+        assert user.wait_for_end() == 0
 
 
 def test_the_client_says_when_there_is_no_tls(folder: Path) -> None:
