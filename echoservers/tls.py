@@ -151,7 +151,8 @@ class TLSServer(TCPServer):
             # For all of it: who sends a byte now and then gets no longer.
             request.settimeout(self.handshake_timeout)
             request.do_handshake()
-            # Not None: a read that a signal interrupts is taken up again only with a limit.
+            # Not None: it shows limit_waits() that Python does the waiting.  A kernel's limit
+            # would end no read: OpenSSL takes EAGAIN of a blocking socket for a reason to retry.
             request.settimeout(LONGEST_TIME)
         except OSError as error:
             self.handshake_failed(request, client_address, error)
