@@ -28,6 +28,9 @@ LONGEST_LIFE = 64
 """Time to live of a reply at most: the default of today's systems (RFC 1700), which is
 further than any two hosts are apart."""
 
+MOST_BEFORE = 10_000
+"""Datagrams: more than a receive buffer holds (net.core.rmem_default, 256 bytes at least each)."""
+
 TAKEN = {1: "ICMP", 2: "IGMP", 6: "TCP", 17: "UDP", 58: "ICMPv6"}
 """Protocols of the system itself: an echo of theirs would answer, or break, what is not ours."""
 
@@ -91,6 +94,16 @@ class RawServer(UDPServer):
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
         else:
             self._life_info = (socket.IPPROTO_IP, int(socket.IP_TTL))
+
+        self._forget_others()
+
+    def _forget_others(self) -> None:
+        """Throw away what came before the socket was bound: that may be for any address."""
+        for _ in range(MOST_BEFORE):
+            try:
+                self.socket.recv(0, DONT_WAIT)
+            except OSError:
+                return  # there is no more
 
     def _fit_family(self, host: Any) -> None:
         if type(self).address_family == socket.AF_INET:
