@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from .models.threads import ThreadingUDPServer as ThreadingUDPServer
     from .models.threads import ThreadingUnixDatagramServer as ThreadingUnixDatagramServer
     from .models.threads import ThreadingUnixStreamServer as ThreadingUnixStreamServer
+    from .raw import RawServer as RawServer
     from .registry import Mode as Mode
     from .registry import create_server as create_server
     from .registry import modes as modes
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from .registry import start_server as start_server
     from .serving import DrainResult as DrainResult
     from .serving import ServingMixIn as ServingMixIn
+    from .tls import TLSServer as TLSServer
     from .transports import TCPServer as TCPServer
     from .transports import UDPServer as UDPServer
     from .transports import UnixDatagramServer as UnixDatagramServer
@@ -119,8 +121,10 @@ _HOMES = {
         "ThreadingUnixDatagramServer",
         "ThreadingUnixStreamServer",
     ),
+    "raw": ("RawServer",),
     "registry": ("Mode", "create_server", "modes", "register", "server_class", "start_server"),
     "serving": ("DrainResult", "ServingMixIn"),
+    "tls": ("TLSServer",),
     "transports": ("TCPServer", "UDPServer", "UnixDatagramServer", "UnixStreamServer"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

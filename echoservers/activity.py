@@ -8,7 +8,17 @@ import threading
 from collections import Counter
 from typing import Any
 
-from .counters import DROP_CELL, DROP_REASONS, ERRORS, INPUT_ENDED, Cells, Stats, add_up, new_cells
+from .counters import (
+    DROP_CELL,
+    DROP_REASONS,
+    ERRORS,
+    HANDSHAKE_FAILED,
+    INPUT_ENDED,
+    Cells,
+    Stats,
+    add_up,
+    new_cells,
+)
 
 __all__ = ["ActiveRequest", "Activity"]
 
@@ -102,7 +112,12 @@ class Activity:
             if self.in_progress.pop(id(record.request), None) is None:
                 return False
             record.ended = True
-            self._closed += 1
+            cells = self.loop_cells if record.cells is None else record.cells
+            if cells[HANDSHAKE_FAILED]:
+                cells[HANDSHAKE_FAILED] = 0
+                self._refused["handshake"] += 1
+            else:
+                self._closed += 1
             if record.source is not None:
                 self._sources[record.source] -= 1
                 if not self._sources[record.source]:

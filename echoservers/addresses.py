@@ -1,7 +1,7 @@
 """Addresses as the socket module has them, endpoints as people type them.
 
-An endpoint is ``tcp://127.0.0.1:8007``, ``udp://[::1]:8007``, ``unix:///tmp/echo.sock``
-or ``unix-datagram:///tmp/echo.sock``.
+An endpoint is ``tcp://127.0.0.1:8007``, ``udp://[::1]:8007``, ``tls://localhost:8007``,
+``raw://127.0.0.1``, ``unix:///tmp/echo.sock`` or ``unix-datagram:///tmp/echo.sock``.
 """
 
 import os
@@ -22,10 +22,15 @@ MAX_UNIX_PATH = 107
 _SCHEMES = {
     "tcp": "tcp",
     "udp": "udp",
+    "tls": "tls",
+    "raw": "raw",
     "unix": "unix-stream",
     "unix-stream": "unix-stream",
     "unix-datagram": "unix-datagram",
 }
+
+STREAMS = ("tcp", "tls", "unix-stream")
+"""The transports that have connections; the others have datagrams."""
 
 _MAPPED = "::ffff:"  # RFC 4291, 2.5.5.2: an IPv4 address as a dual-stack socket shows it
 
@@ -34,9 +39,9 @@ class Endpoint(NamedTuple):
     """Where a server is reached: the transport, and its address."""
 
     transport: str
-    """``tcp``, ``udp``, ``unix-stream`` or ``unix-datagram``."""
+    """``tcp``, ``udp``, ``tls``, ``raw``, ``unix-stream`` or ``unix-datagram``."""
     address: tuple[str, int] | str
-    """``(host, port)``, or the path of a Unix socket."""
+    """``(host, port)``, the port of ``raw`` being 0; or the path of a Unix socket."""
 
 
 def parse_endpoint(text: str) -> Endpoint:
@@ -49,7 +54,7 @@ def parse_endpoint(text: str) -> Endpoint:
     if not separator or transport is None:
         raise EndpointError(
             f"{text!r} is no endpoint; expected tcp://HOST:PORT, udp://HOST:PORT,"
-            " unix:///PATH or unix-datagram:///PATH"
+            " tls://HOST:PORT, raw://HOST, unix:///PATH or unix-datagram:///PATH"
         )
     if transport.startswith("unix"):
         if rest.startswith("@"):  # as `endpoint_url` writes the NUL of an abstract socket
@@ -62,7 +67,14 @@ def parse_endpoint(text: str) -> Endpoint:
     else:
         host, colon, port = rest.partition(":")
         understood = ":" not in port  # an IPv6 address needs its brackets
-    if not understood or not host or set(host) & set("[]"):
+    plain = understood and host and not set(host) & set("[]")
+    if transport == "raw":
+        if not plain or colon:
+            raise EndpointError(
+                f"{text!r} needs a host and no port, for example raw://{DEFAULT_HOST}"
+            )
+        return Endpoint(transport, (check_host(host), 0))
+    if not plain:
         raise EndpointError(
             f"{text!r} needs a host and a port, for example {scheme}://{DEFAULT_HOST}:"
             f"{DEFAULT_PORT} or {scheme}://[::1]:{DEFAULT_PORT}"
@@ -141,7 +153,8 @@ def _as_typed(address: Any) -> str:
     address = normalise(address)
     if isinstance(address, tuple) and len(address) >= 2:
         host, port = address[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        shown = f"[{host}]" if ":" in host else str(host)
+        return f"{shown}:{port}" if port else shown  # raw IP has no ports
     if isinstance(address, bytes):  # abstract socket
         address = os.fsdecode(address)
     return str(address or "").replace("\0", "@")

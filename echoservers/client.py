@@ -11,7 +11,7 @@ import time
 from types import TracebackType
 from typing import Any, Self
 
-from .addresses import parse_endpoint
+from .addresses import STREAMS, parse_endpoint
 from .errors import IncompleteMessage, OptionError
 from .framing import FRAMINGS, Framing, LineFraming
 from .timeouts import limit_waits
@@ -23,6 +23,34 @@ RECEIVE_SIZE = 65536
 INT_MAX = 2**31 - 1  # milliseconds: the longest that poll(2) waits for, 24 days
 
 
+def _read_options(transport: str, given: dict[str, Any]) -> dict[str, Any]:
+    """The options of *transport*: those *given*, and the defaults of the others."""
+    known = _OPTIONS.get(transport, {})
+    accepted = ("timeout", "framing", *known)
+    for name in given:
+        if name not in known:
+            owners = ", ".join(f"{t}://" for t, names in _OPTIONS.items() if name in names)
+            raise OptionError(
+                f"{transport}:// has no option {name!r}; "
+                + (f"it is for {owners}" if owners else f"it has: {', '.join(accepted)}")
+            )
+    values = {**known, **given}
+    if transport == "raw":
+        from .raw import ip_protocol
+
+        try:
+            values["protocol"] = ip_protocol(values["protocol"])
+        except ValueError as error:
+            raise OptionError(f"protocol={values['protocol']!r}: {error}") from None
+    return values
+
+
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "tls": {"cafile": None, "insecure": False, "certfile": None, "keyfile": None},
+    "raw": {"protocol": 253},
+}
+
+
 class EchoClient:
     """A connection to an echo server; a context manager that closes it.
 
@@ -31,42 +59,66 @@ class EchoClient:
         with EchoClient("tcp://127.0.0.1:8007") as client:
             assert client.echo(b"hello") == b"hello"
 
-    :param endpoint: ``tcp://HOST:PORT``, ``udp://HOST:PORT``, ``unix:///PATH`` or
-        ``unix-datagram:///PATH``.
+    :param endpoint: ``tcp://HOST:PORT``, ``udp://HOST:PORT``, ``tls://HOST:PORT``,
+        ``raw://HOST``, ``unix:///PATH`` or ``unix-datagram:///PATH``.
     :param timeout: seconds without progress before `TimeoutError`; None waits for ever.
     :param framing: ``raw``, ``lines`` or ``length``, as the server's handler has it.
+    :param options: for ``tls``: ``cafile``, the CA certificates to trust, by default the
+        system's; ``insecure=True``, verify nothing; ``certfile`` and ``keyfile``, to show to
+        a server that asks.  For ``raw``: ``protocol``, a number, 253 by default.
     :raises EndpointError: the endpoint cannot be understood.
-    :raises OptionError: there is no such framing.
-    :raises OSError: the server cannot be reached.
+    :raises OptionError: there is no such framing or option, or a file cannot be read.
+    :raises OSError: the server cannot be reached, or is not whom its certificate should name.
     """
 
-    def __init__(self, endpoint: str, *, timeout: float | None = 5.0, framing: str = "raw") -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        timeout: float | None = 5.0,
+        framing: str = "raw",
+        **options: Any,
+    ) -> None:
         if framing not in FRAMINGS:
             raise OptionError(f"framing={framing!r}: expected {', '.join(FRAMINGS)}")
         self.endpoint = endpoint
         self.timeout = timeout
         self.transport, address = parse_endpoint(endpoint)
-        self.is_stream = self.transport in ("tcp", "unix-stream")
+        self.is_stream = self.transport in STREAMS
+        self._options = _read_options(self.transport, options)
         self._raw = framing == "raw"
         # What a server sends is bounded by what we sent, so no limit of our own is needed.
         self._framing: Framing = FRAMINGS[framing](sys.maxsize)
         self._address = address
         self._outgoing = memoryview(b"")  # what is still to be sent
         self._late = 0  # replies that echo() gave up on: bytes without framing, else messages
-        self._socket = self._connect()
+        self._socket: Any = self._connect()
 
-    def _connect(self) -> socket.socket:
+    def _connect(self) -> Any:
+        if self.transport == "tls":
+            return self._connected_tls()
         sock = self._connected()
         sock.setblocking(False)
         return sock
 
+    def _connected_tls(self) -> Any:
+        from .tls_client import TLSStream  # imported late: they load ssl
+        from .tls_contexts import client_context
+
+        context = client_context(**self._options)  # first: its files may be at fault
+        return TLSStream(self._connected(), context, str(self._address[0]), self.timeout)
+
     def _connected(self) -> socket.socket:
         address = self._address
         kind = socket.SOCK_STREAM if self.is_stream else socket.SOCK_DGRAM
-        if self.transport == "tcp":
+        if self.transport in ("tcp", "tls"):
             sock = socket.create_connection(address, self.timeout)  # type: ignore[arg-type]
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return sock
+        if self.transport == "raw":
+            from .raw import connect_raw
+
+            return connect_raw(str(address[0]), **self._options)
         family: int = socket.AF_UNIX
         target: Any = address
         if isinstance(address, tuple):
@@ -106,7 +158,8 @@ class EchoClient:
 
     def fileno(self) -> int:
         """The socket's descriptor, for a wait of your own."""
-        return self._socket.fileno()
+        descriptor: int = self._socket.fileno()
+        return descriptor
 
     def close(self) -> None:
         """Close the connection; harmless when done twice."""
@@ -158,8 +211,13 @@ class EchoClient:
 
     def end(self) -> None:
         """Half-close: the server sees the end of the input, its replies still come."""
-        if self.is_stream:
-            self._socket.shutdown(socket.SHUT_WR)
+        while self.is_stream:
+            try:
+                self._socket.shutdown(socket.SHUT_WR)
+            except BlockingIOError:  # TLS: there is no room for its end
+                self._wait(select.POLLOUT)
+            else:
+                return
 
     # --- inside ---------------------------------------------------------------------
 
@@ -257,9 +315,10 @@ class EchoClient:
     def _read_some(self, size: int) -> bytes | None:
         """What is there; None: nothing yet."""
         try:
-            return self._socket.recv(size)
+            data: bytes = self._socket.recv(size)
         except BlockingIOError:
             return None
+        return data
 
     def _discard_unasked(self) -> None:
         """What came without a question must not pass for the reply to come."""
@@ -274,6 +333,8 @@ class EchoClient:
         return select.POLLIN | (select.POLLOUT if self._outgoing else 0)
 
     def _wait(self, events: int) -> None:
+        if getattr(self._socket, "unsent", False):  # TLS: encrypted, and still to go out
+            events |= select.POLLOUT
         poll = select.poll()
         poll.register(self._socket, events)
         started = time.monotonic()

@@ -30,6 +30,8 @@ CHECK_INTERVAL = 0.005
 
 DISCARD_SIZE = 65536
 
+_discard = socket.socket.recv  # of the socket itself: nobody decrypts what is thrown away
+
 
 def linger(connection: socket.socket) -> None:
     """We end the conversation: close our side, and read on until the peer closes its own."""
@@ -37,7 +39,7 @@ def linger(connection: socket.socket) -> None:
     try:
         connection.shutdown(socket.SHUT_WR)
         limit_waits(connection, LINGER_TIME)
-        while connection.recv(DISCARD_SIZE) and time.monotonic() < deadline:
+        while _discard(connection, DISCARD_SIZE) and time.monotonic() < deadline:
             continue
     except OSError:
         return  # gone, or silent: either way there is nothing left to wait for
@@ -62,6 +64,9 @@ def wait_until_taken(connection: socket.socket) -> None:
     To close our side first, as `linger` does, would make the kernel answer further input
     with a reset at once; and with the input shut, waiting for input returns at once too.
     """
+    notify_close = getattr(connection, "notify_close", None)
+    if notify_close is not None:
+        notify_close()  # the end of the replies, where they have one of their own (TLS)
     deadline = time.monotonic() + LINGER_TIME
     pause = threading.Event()
     while untaken(connection) and time.monotonic() < deadline:
@@ -73,7 +78,9 @@ def discard_unread(connection: socket.socket) -> None:
     """Read what has arrived, so that close() does not send a reset for it."""
     deadline = time.monotonic() + LINGER_TIME
     try:
-        while time.monotonic() < deadline and connection.recv(DISCARD_SIZE, socket.MSG_DONTWAIT):
+        while time.monotonic() < deadline and _discard(
+            connection, DISCARD_SIZE, socket.MSG_DONTWAIT
+        ):
             continue
     except OSError:
         return  # nothing is left, or nobody

@@ -99,11 +99,12 @@ class Connection:
     # --- read -----------------------------------------------------------------------
 
     def _read_on(self) -> None:
+        self._loop.watch(self._descriptor, self._reader())
+
+    def _reader(self) -> Callable[[], None]:
         if self._exchange is not None:
-            callback = self._read_framed
-        else:
-            callback = self._echo if self._echoes else self._read
-        self._loop.watch(self._descriptor, callback)
+            return self._read_framed
+        return self._echo if self._echoes else self._read
 
     def _echo(self) -> None:
         """Send back what comes, without making an object of it: nobody wants to see it."""

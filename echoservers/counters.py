@@ -25,7 +25,10 @@ DROP_REASONS = (
 INPUT_ENDED = ERRORS + 1
 """Not a count: 1 when we have ended the input of the request, not its peer."""
 
-_FIRST_DROP = INPUT_ENDED + 1
+HANDSHAKE_FAILED = INPUT_ENDED + 1
+"""Not a count: 1 when the request ends before it began, its TLS handshake having failed."""
+
+_FIRST_DROP = HANDSHAKE_FAILED + 1
 CELLS = _FIRST_DROP + len(DROP_REASONS)
 """How many numbers one worker counts."""
 

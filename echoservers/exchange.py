@@ -38,7 +38,11 @@ class PeerEnded(Exception):
     """
 
     def __init__(self, error: OSError) -> None:
-        idle = isinstance(error, BlockingIOError)  # SO_RCVTIMEO, on a blocking socket
+        # SO_RCVTIMEO, or Python's own limit, which has no error number; ETIMEDOUT, of a peer
+        # that is not reached, has one.
+        idle = isinstance(error, BlockingIOError) or (
+            isinstance(error, TimeoutError) and error.errno is None
+        )
         super().__init__("idle for too long" if idle else error.strerror or str(error))
 
 

@@ -8,6 +8,7 @@ flags and the documentation are all made from it; a subclass changes the default
 setting the attribute, as it would under `socketserver`.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, get_args, get_type_hints
 
@@ -90,6 +91,22 @@ def seconds_or_none(value: Any) -> float | None:
     """Seconds above 0, or None for no limit."""
     number: float | None = _number(value, float, 0.001, LONGEST_TIME, "seconds", none=True)
     return number
+
+
+def some_seconds(value: Any) -> float:
+    """Seconds above 0."""
+    number: float = _number(value, float, 0.001, LONGEST_TIME, "seconds", none=False)
+    return number
+
+
+def file_or_none(value: Any) -> str | None:
+    """The path of a file, or None for none."""
+    if value is None or (isinstance(value, str) and value.lower() == "none"):
+        return None
+    path = os.fsdecode(value) if isinstance(value, (str, bytes, os.PathLike)) else ""
+    if not path or "\0" in path:
+        raise ValueError("expected the path of a file, or none")
+    return path
 
 
 def choice(*names: str) -> Callable[[Any], str]:

@@ -131,25 +131,32 @@ def _transports_of(model: Model) -> Mapping[str, Any]:
 def _describe(model: Model, name: str, transport: str) -> Mode:
     import socket
 
-    reason = None
-    if not hasattr(socket, TRANSPORTS[transport].needs):
-        reason = f"this Python has no socket.{TRANSPORTS[transport].needs}"
+    needs, refusal = TRANSPORTS[transport].needs, TRANSPORTS[transport].refusal
+    reason: str | None = None
+    if not hasattr(socket, needs):
+        reason = f"this Python has no socket.{needs}"
     elif model.needs is not None and not _has(model.needs):
         reason = f"this Python has no {model.needs}"
-    iterative = name == ITERATIVE
-    aliases: tuple[str, ...] = (f"{name}-{transport}",) if iterative else ()
-    if transport == "tcp":
-        aliases += model.aliases
+    elif refusal is not None:
+        reason = _load(refusal)()
+    mode, *aliases = _names(model, name, transport)
     return Mode(
-        transport if iterative else f"{name}-{transport}",
+        mode,
         name,
         transport,
-        aliases,
+        tuple(aliases),
         reason is None,
         reason,
         model.serves,
         model.good_for,
     )
+
+
+def _names(model: Model, name: str, transport: str) -> tuple[str, ...]:
+    """What the mode is called: its name, and its aliases."""
+    aliases = model.aliases if transport == "tcp" else ()
+    mode = f"{name}-{transport}"
+    return (transport, mode, *aliases) if name == ITERATIVE else (mode, *aliases)
 
 
 def _has(needed: str) -> bool:
@@ -177,9 +184,8 @@ def find_mode(name: str) -> Mode:
 def _look_up(name: str) -> Mode | None:
     for model_name, model in {**MODELS, **_registered}.items():
         for transport in _transports_of(model):
-            mode = _describe(model, model_name, transport)
-            if name == mode.name or name in mode.aliases:
-                return mode
+            if name in _names(model, model_name, transport):
+                return _describe(model, model_name, transport)
     return None
 
 
@@ -211,9 +217,9 @@ def class_named(name: str) -> type[ServingMixIn] | None:
     """The server class of a mode by the name that is composed for it; None: there is none."""
     for model_name, model in {**MODELS, **_registered}.items():
         for transport in _transports_of(model):
-            mode = _describe(model, model_name, transport)
-            if mode.available and _class_name(model, transport) == name:
-                return server_class(mode.name)
+            if _class_name(model, transport) == name:
+                mode = _describe(model, model_name, transport)
+                return server_class(mode.name) if mode.available else None
     return None
 
 
@@ -236,9 +242,9 @@ def _compose(mode: Mode) -> type[ServingMixIn]:
     return type(name, (mixin, base), {"__module__": mixin.__module__, "__doc__": mixin.__doc__})
 
 
-def _load(path: str) -> type:
+def _load(path: str) -> Any:
     module, _, name = path.partition(":")
-    return cast(type, getattr(importlib.import_module(module), name))
+    return getattr(importlib.import_module(module), name)
 
 
 def parse_mode_spec(spec: str) -> tuple[Mode, dict[str, str]]:
@@ -316,14 +322,19 @@ def create_server(
     values = read_options(cls, {**spelled, **options}, found.name)
     handler_class = find_handler("echo" if handler is None else handler)
     if address is None:
-        unix = found.transport.startswith("unix")
-        address = default_unix_path(found.transport) if unix else (DEFAULT_HOST, DEFAULT_PORT)
+        address = _default_address(found.transport)
     elif isinstance(address, os.PathLike):
         address = os.fspath(address)
     _check_handler(found, cls, handler_class)
     server = cls(address, handler_class, **values)
     server.mode = found.name
     return server
+
+
+def _default_address(transport: str) -> Any:
+    if transport.startswith("unix"):
+        return default_unix_path(transport)
+    return DEFAULT_HOST, DEFAULT_PORT if TRANSPORTS[transport].port else 0
 
 
 def _check_handler(mode: Mode, cls: type[ServingMixIn], handler: type) -> None:

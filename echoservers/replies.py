@@ -63,18 +63,21 @@ DROP_REASON_OF_ERROR = {
 
 
 class AnsweringSocket:
-    """The server's socket, except that ``sendto`` leaves from the address that was asked."""
+    """The server's socket, except that ``sendto`` leaves from the address that was asked.
 
-    __slots__ = ("_origin", "_socket")
+    :param extra: the ancillary data that make it so (cmsg(3)), and any other.
+    """
 
-    def __init__(self, sock: socket.socket, origin: tuple[int, int, bytes]) -> None:
+    __slots__ = ("_extra", "_socket")
+
+    def __init__(self, sock: socket.socket, *extra: tuple[int, int, bytes]) -> None:
         self._socket = sock
-        self._origin = origin
+        self._extra = extra
 
     def sendto(self, data: bytes, *flags_and_address: Any) -> int:
         """As `socket.socket.sendto`."""
         *flags, address = flags_and_address
-        return self._socket.sendmsg([data], [self._origin], flags[0] if flags else 0, address)
+        return self._socket.sendmsg([data], self._extra, flags[0] if flags else 0, address)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._socket, name)

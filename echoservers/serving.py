@@ -248,6 +248,10 @@ class ServingMixIn(AdmissionMixIn):
         """Where clients reach this server, such as ``tcp://127.0.0.1:8007``."""
         return endpoint_url(self.socket_type, self.server_address)
 
+    def announcement(self) -> list[str]:
+        """What whoever starts this server should know, a line each; mostly nothing."""
+        return []
+
     # --- for models -----------------------------------------------------------------
 
     @classmethod

@@ -163,16 +163,19 @@ class UDPServer(TCPServer, socketserver.UDPServer):
             size, source = sock.recvfrom_into(self._buffer, 0, DONT_WAIT)
         else:
             size, source, sock = self._receive_with_destination(self._packet_info)
-        longest = self.max_message_size
-        if longest is None:
-            longest = self._longest_for_handler
-        if size > self.max_packet_size or (longest is not None and size > longest):
-            raise self._dropped("too_long")
+        self._check_size(size)
         if self._has_ports:
             port = source[1]
             if port < RESERVED_PORTS or port == self.server_address[1]:
                 raise self._dropped("unsafe_source")
         return (bytes(self._buffer[:size]), sock), source
+
+    def _check_size(self, size: int) -> None:
+        longest = self.max_message_size
+        if longest is None:
+            longest = self._longest_for_handler
+        if size > self.max_packet_size or (longest is not None and size > longest):
+            raise self._dropped("too_long")
 
     def _receive_with_destination(self, wanted: tuple[int, int]) -> tuple[int, Any, Any]:
         size, extra, _, source = self.socket.recvmsg_into(

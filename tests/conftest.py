@@ -34,3 +34,32 @@ def folder() -> Iterator[Path]:
     made = Path(tempfile.mkdtemp(prefix="echo"))
     yield made
     shutil.rmtree(made)
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Certificates: of the server, of a client, of their CA and of another CA."""
+    import trustme
+
+    folder = tmp_path_factory.mktemp("certificates")
+    ca, other = trustme.CA(), trustme.CA()
+    server, client = ca.issue_cert("localhost", "127.0.0.1"), ca.issue_cert("client@example.org")
+    made = {
+        "ca": ca.cert_pem,
+        "other_ca": other.cert_pem,
+        "cert": server.cert_chain_pems[0],
+        "key": server.private_key_pem,
+        "both": server.private_key_and_cert_chain_pem,
+        "client": client.private_key_and_cert_chain_pem,
+        "client_key": client.private_key_pem,
+    }
+    for name, blob in made.items():
+        blob.write_to_path(str(folder / name))
+    (folder / "garbage").write_text("no certificate")
+    return {name: str(folder / name) for name in [*made, "garbage", "missing"]}
+
+
+@pytest.fixture
+def own(files: dict[str, str]) -> dict[str, str]:
+    """The options that give a server its certificate: quicker than to have one made."""
+    return {"certfile": files["both"]}

@@ -3,9 +3,11 @@
 import contextlib
 import json
 import os
+import random
 import select
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -17,18 +19,24 @@ from typing import Any
 import echoservers
 from echoservers.addresses import parse_endpoint
 from echoservers.options import options_of
-from echoservers.registry import Mode
+from echoservers.raw import connect_raw
+from echoservers.registry import Mode, find_mode
 from echoservers.serving import ServingMixIn
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 20.0
 """Seconds for what happens within milliseconds on an idle machine."""
 
+EVERY_NAME = [mode.name for mode in echoservers.modes()]
 MODES: list[Mode] = [mode for mode in echoservers.modes() if mode.available]
-NAMES = [mode.name for mode in MODES]
-ALL_NAMES = [mode.name for mode in echoservers.modes()]  # those not available here, too
+AVAILABLE = [mode.name for mode in MODES]
+TLS_NAMES = [m.name for m in MODES if m.transport == "tls"]
+RAW_NAMES = [m.name for m in MODES if m.transport == "raw"]
+"""Empty where raw sockets are not permitted: what uses them is skipped then."""
 STREAM_NAMES = [m.name for m in MODES if m.transport in ("tcp", "unix-stream")]
-DATAGRAM_NAMES = [m.name for m in MODES if m.name not in STREAM_NAMES]
+DATAGRAM_NAMES = [m.name for m in MODES if m.transport in ("udp", "unix-datagram")]
+NAMES = [m.name for m in MODES if m.name in (*STREAM_NAMES, *DATAGRAM_NAMES)]
+"""The modes that need neither certificates nor a privilege."""
 CONCURRENT_STREAM_NAMES = [n for n in STREAM_NAMES if n not in ("tcp", "unix-stream")]
 HANDLE_NAMES = [m.name for m in MODES if echoservers.server_class(m.name).runs_handle]
 """The modes that run handlers with a ``handle()`` of their own."""
@@ -52,6 +60,8 @@ def free_address(mode: str, folder: Path) -> Any:
     """An address for a server of *mode* that nobody else uses."""
     if "unix" in mode:
         return str(folder / "server.sock")
+    if mode.endswith("raw"):  # whoever has the same address hears every datagram for it
+        return (f"127.{random.randint(1, 254)}.{random.randint(0, 255)}.1", 0)
     return ("127.0.0.1", 0)
 
 
@@ -75,6 +85,8 @@ class ControlledServer:
 
     def __init__(self, mode: str, address: Any, handler: Any, options: dict[str, Any]) -> None:
         cls = echoservers.server_class(mode)
+        self.mode = mode
+        self.protocol = options.get("protocol", 253)
         self.address_family = cls.address_family
         self.socket_type = cls.socket_type
         name = handler and f"{handler.__module__}:{handler.__qualname__}"
@@ -119,8 +131,39 @@ class ControlledServer:
         return json.loads(self._process.stdout.readline())
 
 
-def connect(server: Any, timeout: float = PATIENCE) -> socket.socket:
+class TLSClient(ssl.SSLSocket):
+    """A client's connection whose half-close ends the output only, and keeps TLS."""
+
+    def shutdown(self, how: int) -> None:
+        socket.socket.shutdown(self, how)
+
+
+def connect_tls(
+    address: Any, timeout: float = PATIENCE, context: ssl.SSLContext | None = None
+) -> ssl.SSLSocket:
+    """A client's TLS connection; without a *context* it verifies nothing."""
+    if context is None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    context.sslsocket_class = TLSClient
+    plain = socket.create_connection(address, timeout)
+    try:
+        return context.wrap_socket(plain, server_hostname="localhost")
+    except OSError:
+        plain.close()
+        raise
+
+
+def connect(server: Any, timeout: float = PATIENCE) -> Any:
     """A client socket connected to *server*, able to get replies."""
+    transport = find_mode(server.mode).transport if isinstance(server.mode, str) else None
+    if transport == "tls":
+        return connect_tls(server.server_address, timeout)
+    if transport == "raw":
+        raw = connect_raw(server.server_address[0], server.protocol)
+        raw.settimeout(timeout)
+        return raw
     client = socket.socket(server.address_family, server.socket_type)
     client.settimeout(timeout)
     if server.address_family == socket.AF_UNIX and server.socket_type == socket.SOCK_DGRAM:
@@ -304,6 +347,8 @@ def program(*arguments: str, **popen: Any) -> Iterator[Program]:
 def serve_arguments(mode: str, folder: Path) -> list[str]:
     """The arguments that serve *mode* where nobody else does."""
     where = ["--path", str(folder / "server.sock")] if "unix" in mode else ["--port", "0"]
+    if mode.endswith("raw"):
+        where = ["--host", free_address(mode, folder)[0]]
     return ["--mode", mode, *where]
 
 
@@ -327,6 +372,8 @@ def run_cli(*arguments: str, **options: Any) -> subprocess.CompletedProcess[byte
 def connect_to(url: str, timeout: float = PATIENCE) -> socket.socket:
     """A client socket connected to the endpoint *url*, able to get replies."""
     transport, address = echoservers.addresses.parse_endpoint(url)
+    if transport == "tls":
+        return connect_tls(address, timeout)
     kind = socket.SOCK_STREAM if transport in ("tcp", "unix-stream") else socket.SOCK_DGRAM
     family = socket.AF_UNIX
     if isinstance(address, tuple):

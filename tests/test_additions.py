@@ -16,7 +16,16 @@ import pytest
 import echoservers
 from echoservers import EchoClient, ServingMixIn, UnknownMode, registry
 from echoservers.registry import find_mode
-from support import ALL_NAMES, NAMES, ROOT, echo_once, program, run_cli, serve_arguments, serving
+from support import (
+    AVAILABLE,
+    EVERY_NAME,
+    ROOT,
+    echo_once,
+    program,
+    run_cli,
+    serve_arguments,
+    serving,
+)
 
 TRANSPORTS = ("tcp", "udp", "unix-stream", "unix-datagram")
 
@@ -130,7 +139,7 @@ def test_a_model_may_be_registered_twice_but_not_replaced() -> None:
 def test_what_cannot_be_a_model_is_refused(name: str, model: Any, error: type[Exception]) -> None:
     with pytest.raises(error):
         echoservers.register(name, model)
-    assert len(echoservers.modes()) == len(ALL_NAMES)
+    assert len(echoservers.modes()) == len(EVERY_NAME)
 
 
 @pytest.mark.usefixtures("fresh_registry")
@@ -244,7 +253,7 @@ def test_the_options_of_an_installed_model_are_flags_and_go_into_a_spec(
 
 def test_installed_models_are_listed_behind_the_built_in_ones(installed: dict[str, str]) -> None:
     found = modes_by_name(installed)
-    assert list(found) == [*BUILT_IN, *(f"shout-{transport}" for transport in TRANSPORTS)]
+    assert list(found) == [*BUILT_IN, *(f"shout-{t}" for t in (*TRANSPORTS, "tls", "raw"))]
     assert found["shout-udp"] == {
         "name": "shout-udp",
         "model": "shout",
@@ -274,7 +283,7 @@ def test_an_installed_handler_runs_in_a_built_in_mode_and_is_named_where_one_is_
 
 # --- packages that are broken -----------------------------------------------------------
 
-BUILT_IN = ALL_NAMES
+BUILT_IN = EVERY_NAME
 
 
 def add_package(folder: Path, entry_points: str, source: str = "") -> dict[str, str]:
@@ -315,7 +324,7 @@ def test_a_model_that_cannot_be_loaded_is_listed_with_the_reason_and_harms_no_ot
     environment = add_package(folder, f"[echoservers.models]\n{name} = {value}\n", source)
     found = modes_by_name(environment)
     assert list(found)[: len(BUILT_IN)] == BUILT_IN
-    assert [name for name in BUILT_IN if found[name]["available"]] == NAMES
+    assert [name for name in BUILT_IN if found[name]["available"]] == AVAILABLE
     assert found[f"{name}-tcp"]["available"] is False
     assert reason in found[f"{name}-tcp"]["reason"]
     assert b"no: " in run_cli("modes", env=environment).stdout
@@ -337,7 +346,7 @@ def test_a_package_cannot_take_a_name_of_ours(name: str, folder: Path) -> None:
     assert listed[: len(BUILT_IN)] == BUILT_IN
     assert len(listed) == len(set(listed))
     found = modes_by_name(environment)
-    assert [name for name in BUILT_IN if found[name]["available"]] == NAMES
+    assert [name for name in BUILT_IN if found[name]["available"]] == AVAILABLE
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,9 @@ STREAM, DATAGRAM = socket.SOCK_STREAM, socket.SOCK_DGRAM
     [
         ("tcp://127.0.0.1:8007", "tcp", ("127.0.0.1", 8007)),
         ("udp://127.0.0.1:8007", "udp", ("127.0.0.1", 8007)),
+        ("tls://localhost:8007", "tls", ("localhost", 8007)),
+        ("raw://127.0.0.1", "raw", ("127.0.0.1", 0)),
+        ("raw://[::1]", "raw", ("::1", 0)),
         ("tcp://localhost:0", "tcp", ("localhost", 0)),
         ("tcp://[::1]:65535", "tcp", ("::1", 65535)),
         ("udp://[fe80::1%lo]:7", "udp", ("fe80::1%lo", 7)),
@@ -56,7 +59,7 @@ def test_an_endpoint_is_a_transport_and_an_address(
     "text",
     [
         *("", "tcp", "tcp:", "tcp:/", "127.0.0.1:8007", "//127.0.0.1:8007", "://h:1"),
-        *("http://127.0.0.1:80", "TCP://127.0.0.1:80", " tcp://127.0.0.1:80", "tls://h:1"),
+        *("http://127.0.0.1:80", "TCP://127.0.0.1:80", " tcp://127.0.0.1:80", "sctp://h:1"),
         *("tcp://", "tcp://:8007", "tcp://[]:8007", "tcp://::1", "tcp://::1:8007"),
         *("tcp://[::1", "tcp://[127.0.0.1:80", "tcp://[[::1]]:80", "tcp://[::1]80"),
         *("tcp://a]:80", "tcp://a[:80", "tcp://[::1]]:80", "tcp://h:80:80"),
@@ -83,7 +86,7 @@ def test_what_is_no_endpoint_is_refused_with_one_that_is(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ("localhost", r"tcp://HOST:PORT, udp://HOST:PORT, unix:///PATH or unix-datagram:///PATH"),
+        ("localhost", r"tcp://HOST:PORT, udp://HOST:PORT, tls://HOST:PORT, raw://HOST, unix:///"),
         ("udp://::1:7", r"udp://\[::1\]:8007"),
         ("tcp://h:65536", r"'65536' is no port; expected a number from 0 to 65535"),
         ("unix://", r"needs a path, for example /"),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import echoservers
-from support import ALL_NAMES, PATIENCE, ROOT, run_cli
+from support import EVERY_NAME, PATIENCE, ROOT, run_cli
 
 
 def modes_where(preparation: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -69,7 +69,7 @@ def test_json_lists_an_object_for_each_mode() -> None:
     done = run_cli("modes", "--json")
     assert done.returncode == 0
     found = listed(done.stdout.decode())
-    assert list(found) == ALL_NAMES
+    assert list(found) == EVERY_NAME
     for entry in found.values():
         assert list(entry) == ["name", "model", "transport", "aliases", "available", "reason"]
         assert entry["available"] is (entry["reason"] is None)
@@ -98,7 +98,7 @@ def test_every_alias_is_taken_by_mode() -> None:
 )
 def test_json_tells_what_is_not_available(preparation: str, missing: str, reason: str) -> None:
     found = listed(modes_where(preparation, "modes", "--json").stdout)
-    assert list(found) == ALL_NAMES
+    assert list(found) == EVERY_NAME
     for name, entry in found.items():
         assert entry["available"] is (entry["reason"] is None)
         assert (entry["reason"] == reason) is (missing in name)

@@ -1,5 +1,6 @@
 """``echoservers client ENDPOINT``: a prompt, a filter, or a round-trip meter."""
 
+import argparse
 import contextlib
 import errno
 import io
@@ -11,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from ..addresses import DEFAULT_HOST, DEFAULT_PORT
 from ..client import EchoClient
@@ -38,13 +40,14 @@ GREETING_TIME = 0.2
 def run(arguments: list[str]) -> int:
     """Talk to the server at the endpoint, in the way the flags and standard input ask for."""
     given = _parser().parse(arguments)
-    if given.endpoint.startswith(("udp:", "unix-datagram:")) and given.size > MAX_DATAGRAM:
+    if given.endpoint.startswith(("udp:", "raw:", "unix-datagram:")) and given.size > MAX_DATAGRAM:
         raise OptionError(f"--size: a datagram takes at most {MAX_DATAGRAM} bytes")
     measuring = given.count is not None or given.interval is not None
     filtering = not measuring and not _at_a_terminal()
     if filtering and given.framing == "lines":
         given.framing = "raw"  # through a filter lines go as they are
-    with _Connection(given.endpoint, timeout=given.timeout, framing=given.framing) as client:
+    options = {name: getattr(given, name) for name in _OPTIONS if hasattr(given, name)}
+    with _Connection(given.endpoint, given.timeout, given.framing, options) as client:
         if measuring:
             return measure(client, given)
         if not filtering:
@@ -70,7 +73,8 @@ def _parser() -> Parser:
     add(
         "endpoint",
         metavar="ENDPOINT",
-        help="tcp://HOST:PORT, udp://HOST:PORT, unix:///PATH or unix-datagram:///PATH",
+        help="tcp://HOST:PORT, udp://HOST:PORT, tls://HOST:PORT, raw://HOST, unix:///PATH"
+        " or unix-datagram:///PATH",
     )
     add(
         "--framing",
@@ -87,15 +91,30 @@ def _parser() -> Parser:
         shown = "" if default is None else f" (default: {default:g})"
         kind = value_read_by(read)
         add(flag, type=kind, metavar=unit, default=default, help=meaning + shown)
+    for name, (unit, meaning) in _OPTIONS.items():
+        value: dict[str, Any] = {"metavar": unit} if unit else {"action": "store_true"}
+        add(f"--{name}", default=argparse.SUPPRESS, help=meaning, **value)
     return parser
+
+
+_OPTIONS = {
+    "cafile": ("FILE", "trust the CA certificates in it, not the system's (tls)"),
+    "insecure": ("", "do not verify who the server is (tls)"),
+    "certfile": ("FILE", "certificate to show to a server that asks for one (tls)"),
+    "keyfile": ("FILE", "its key, if that is not in the same file (tls)"),
+    "protocol": ("NUMBER", "IP protocol number, as the server has it (raw; default: 253)"),
+}
+"""Options of EchoClient that are for some endpoints only: what a flag takes, and means."""
 
 
 class _Connection(EchoClient):
     """An EchoClient whose errors name the endpoint: standard output has errors of its own."""
 
-    def __init__(self, endpoint: str, timeout: float, framing: str) -> None:
+    def __init__(
+        self, endpoint: str, timeout: float, framing: str, options: dict[str, Any]
+    ) -> None:
         try:
-            super().__init__(endpoint, timeout=timeout, framing=framing)
+            super().__init__(endpoint, timeout=timeout, framing=framing, **options)
         except TimeoutError as error:
             raise TimeoutError(f"{endpoint} did not answer within {timeout:g} s") from error
         except OSError as error:
@@ -113,6 +132,26 @@ class _Connection(EchoClient):
         with self._explaining():
             return super().echo(message)
 
+    def send_some(self, data: memoryview) -> int:
+        """Send what can be sent at once; how many bytes.
+
+        :raises BlockingIOError: none.
+        """
+        sent: int = self._socket.send(data)
+        return sent
+
+    def has_come(self, seconds: float) -> bool:
+        """Whether there is something to receive within *seconds*, the end included."""
+        pending = getattr(self._socket, "pending", None)  # TLS: what comes may be no data
+        ready = select.poll()
+        ready.register(self, select.POLLIN)
+        while pending is None or not pending():
+            if not ready.poll(seconds * 1000):
+                return False
+            if pending is None:
+                return True
+        return True
+
     @contextlib.contextmanager
     def _explaining(self) -> Iterator[None]:
         try:
@@ -124,6 +163,8 @@ class _Connection(EchoClient):
 
 
 def _explained(endpoint: str, error: OSError) -> OSError:
+    if endpoint.startswith("tls:") and (reason := _why_no_tls(error)) is not None:
+        return OSError(error.errno, f"{endpoint}: {reason}")
     if isinstance(error, (ConnectionRefusedError, FileNotFoundError)):
         return OSError(error.errno, f"nobody listens at {endpoint}; start a server there first")
     if isinstance(error, ConnectionError):
@@ -137,10 +178,23 @@ def _explained(endpoint: str, error: OSError) -> OSError:
     return OSError(error.errno, f"{endpoint}: {error.strerror or error}{advice}")
 
 
+def _why_no_tls(error: OSError) -> str | None:
+    import ssl
+
+    from ..tls_contexts import reason_of
+
+    if isinstance(error, ssl.SSLCertVerificationError):
+        advice = "--cafile FILE says whom to trust, --insecure verifies nothing"
+        return f"{reason_of(error)}; {advice}"
+    if isinstance(error, ssl.SSLError):
+        return f"no TLS handshake: {reason_of(error)}"
+    return None
+
+
 # --- the prompt -------------------------------------------------------------------------
 
 
-def _prompt(client: EchoClient, framing: str) -> int:
+def _prompt(client: _Connection, framing: str) -> int:
     """Send each line that is typed and show the reply, until Ctrl-D."""
     with contextlib.suppress(ImportError):  # a Python may be built without it
         import readline  # noqa: F401 - imported for what it does: line editing and history
@@ -189,11 +243,9 @@ def _exchange(client: EchoClient, data: bytes, whole_lines: bool) -> bool:
     return reply.endswith(b"\n")
 
 
-def _show_unasked(client: EchoClient, patience: float) -> bool:
+def _show_unasked(client: _Connection, patience: float) -> bool:
     """Show a greeting, or a reply that came late; False at the end of the stream."""
-    ready = select.poll()
-    ready.register(client, select.POLLIN)
-    while ready.poll(patience * 1000):
+    while client.has_come(patience):
         patience = 0
         data = client.receive()
         if not data and client.is_stream:
@@ -225,7 +277,7 @@ class _Sender(threading.Thread):
     pager, the server's replies are not read either, and the server rightly stops reading.
     """
 
-    def __init__(self, client: EchoClient, framing: Framing, messages: bool) -> None:
+    def __init__(self, client: _Connection, framing: Framing, messages: bool) -> None:
         super().__init__(daemon=True)  # it may be waiting for input when all is over
         self._client = client
         self._framing = framing
@@ -266,7 +318,7 @@ class _Sender(threading.Thread):
         while rest:
             ready.poll()
             with contextlib.suppress(BlockingIOError):
-                rest = rest[os.write(self._client.fileno(), rest) :]
+                rest = rest[self._client.send_some(rest) :]
 
 
 def _filter_stream(client: _Connection, framing: str) -> int:

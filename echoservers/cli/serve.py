@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from ..addresses import DEFAULT_HOST, DEFAULT_PORT, default_unix_path, parse_port
+from ..catalogue import TRANSPORTS
 from ..errors import EndpointError, HandlerNotSupported, OptionError
 from ..framing import FRAMINGS
 from ..handlers import HANDLERS, EchoHandler
@@ -39,13 +40,15 @@ def run(arguments: list[str]) -> int:
         try:
             server = create_server(mode.name, address, handler, **values)
         except OSError as error:
-            raise _explained(error, address) from error
+            raise _explained(error, address, mode.transport) from error
         with server:
             return _serve(server, signals)
 
 
 def _serve(server: ServingMixIn, signals: "StopSignals") -> int:
     signals.watch_over(server)
+    for line in server.announcement():
+        logger.info("%s", line, extra={"event": "announcement"})
     if not signals.received:
         _say(f"{server.mode} listening on {escape(server.endpoint())}")
     server.serve_forever()  # told to stop already, it still serves who has connected before
@@ -145,8 +148,8 @@ def _parser(mode: Mode, cls: type[ServingMixIn]) -> Parser:
     )
     add = parser.add_argument
     add("--mode", metavar="MODE", default=DEFAULT_MODE, help="default: %(default)s")
-    add("--host", help=f"address to listen at (tcp, udp; default: {DEFAULT_HOST})")
-    add("--port", help=f"port to listen at, 0: a free one (tcp, udp; default: {DEFAULT_PORT})")
+    add("--host", help=f"address to listen at (tcp, udp, tls, raw; default: {DEFAULT_HOST})")
+    add("--port", help=f"port to listen at, 0: a free one (tcp, udp, tls; default: {DEFAULT_PORT})")
     add("--path", help="socket file to listen at (unix-stream, unix-datagram)")
     add(
         "--handler",
@@ -184,22 +187,29 @@ def _address(mode: Mode, host: str | None, port: str | None, path: str | None) -
         if host is not None or port is not None:
             raise OptionError(f"{mode.name} listens at a --path, not at a --host and --port")
         return default_unix_path(mode.transport) if path is None else path
+    has_port = TRANSPORTS[mode.transport].port
     if path is not None:
-        raise OptionError(f"{mode.name} listens at a --host and --port, not at a --path")
+        where = "--host and --port" if has_port else "--host"
+        raise OptionError(f"{mode.name} listens at a {where}, not at a --path")
+    if port is not None and not has_port:
+        raise OptionError(f"{mode.name} listens at a --host; raw IP has no --port")
     if host == "":  # the socket module means every address by it; a slip must not
         raise OptionError("--host is empty; expected an address (0.0.0.0 or :: for every one)")
-    return (
-        DEFAULT_HOST if host is None else host,
-        DEFAULT_PORT if port is None else parse_port(port),
-    )
+    host = DEFAULT_HOST if host is None else host
+    if not has_port:
+        return host, 0
+    return host, DEFAULT_PORT if port is None else parse_port(port)
 
 
-def _explained(error: OSError, address: Any) -> Exception:
+def _explained(error: OSError, address: Any, transport: str) -> Exception:
     """What could not be had, and what to do instead."""
     if isinstance(error, socket.gaierror):
         return EndpointError(f"--host {address[0]}: {error.strerror}; give an address of this host")
     unix = isinstance(address, str)
+    raw = transport == "raw"
     where = address if unix else f"{address[0]} port {address[1]}"
+    if raw:
+        where = address[0]
     advice = (_UNIX_ADVICE if unix else _ADVICE).get(error.errno or 0)
     reason = f"cannot listen on {where}: {error.strerror}"
     return OSError(error.errno, f"{reason}; {advice}" if advice else reason)

@@ -56,7 +56,26 @@ class ReactorMixIn(ServingMixIn):
                 f" only, and this is {request.fileno()}; use poll or epoll for more clients"
             )
         request.setblocking(False)
-        self.finish_request(request, client_address)
+        if hasattr(request, "do_handshake"):
+            from ..tls_loop import Handshake  # imported late: it needs ssl
+
+            Handshake(self, self._record_of(request, client_address))
+        else:
+            self.finish_request(request, client_address)
+
+    def serve_shaken(self, record: ActiveRequest) -> None:
+        """Serve a TLS connection whose handshake is done."""
+        try:
+            self.finish_request(record.request, record.client_address)
+        except BaseException as error:
+            if not self._contains(error):
+                raise
+            self.handle_error(record.request, record.client_address)
+            self.shutdown_request(record.request)
+
+    def _record_of(self, request: Any, client_address: Any) -> ActiveRequest:
+        # None is in progress when process_request() was called by hand, past the limits.
+        return self._activity.find(request) or ActiveRequest(request, client_address, None)
 
     @property
     def drive_handler(self) -> Any:
@@ -64,10 +83,13 @@ class ReactorMixIn(ServingMixIn):
         return self._drive if self.is_stream else None
 
     def _drive(self, handler: EchoHandler) -> None:
-        record = self._activity.find(handler.request)
-        if record is None:  # process_request() was called by hand, past the limits
-            record = ActiveRequest(handler.request, handler.client_address, None)
-        Connection(self, handler, record).begin()
+        kind = Connection
+        if hasattr(handler.request, "do_handshake"):
+            from ..tls_loop import TLSLoopConnection
+
+            kind = TLSLoopConnection
+        record = self._record_of(handler.request, handler.client_address)
+        kind(self, handler, record).begin()
 
     def _turn(self, longest: float | None) -> None:
         super()._turn(longest)
