@@ -64,7 +64,7 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
 
     def _prepare_admission(self) -> None:
         self._activity = Activity()
-        self._loop = Loop()
+        self._loop = self._make_loop()
         self._loop.on_stop = self._stop_soon
         self._serves_in_loop = type(self).process_request is socketserver.BaseServer.process_request
         self._serves_at_once = self._serves_in_loop and not self.is_stream
@@ -79,6 +79,10 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
         self._resume_at = 0.0
         self._listening_descriptor = -1
         self._trouble = Throttle()
+
+    def _make_loop(self) -> Loop:
+        """What waits; a model may have its own."""
+        return Loop()
 
     def capacity(self) -> int:
         """How many requests may be in progress at the same time."""
@@ -318,7 +322,7 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
         """End the input of a request behind what has arrived already."""
         record.input_ended = True
         self.cells_of(record.request)[INPUT_ENDED] = 1
-        if isinstance(record.request, _Socket):
+        if hasattr(record.request, "shutdown"):  # not a datagram
             ignoring_gone(record.request.shutdown, socket.SHUT_RD)
 
 

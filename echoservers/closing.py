@@ -12,7 +12,7 @@ import time
 
 from .timeouts import limit_waits
 
-__all__ = ["linger", "wait_until_taken"]
+__all__ = ["CHECK_INTERVAL", "DISCARD_SIZE", "LINGER_TIME", "linger", "untaken", "wait_until_taken"]
 
 LINGER_TIME = 1.0
 """Seconds that we wait for a peer at most: many round trips, and short for a worker."""
@@ -35,6 +35,14 @@ def linger(connection: socket.socket) -> None:
         return  # gone, or silent: either way there is nothing left to wait for
 
 
+def untaken(connection: socket.socket) -> int:
+    """Bytes sent that the peer's system has not acknowledged (tcp(7))."""
+    from fcntl import ioctl  # imported late: only a drain needs them
+    from termios import TIOCOUTQ
+
+    return int.from_bytes(ioctl(connection, TIOCOUTQ, bytes(4)), sys.byteorder)
+
+
 def wait_until_taken(connection: socket.socket) -> None:
     """We have ended the input (SHUT_RD): wait until the peer's system has all replies.
 
@@ -43,17 +51,12 @@ def wait_until_taken(connection: socket.socket) -> None:
     """
     if connection.family == socket.AF_UNIX:
         return  # what was sent is in the peer's queue already
-    from fcntl import ioctl  # imported late: only a drain needs them
-    from termios import TIOCOUTQ
-
-    def untaken() -> int:
-        return int.from_bytes(ioctl(connection, TIOCOUTQ, bytes(4)), sys.byteorder)
-
     deadline = time.monotonic() + LINGER_TIME
-    pause = threading.Event()
+    # A socket that is not alone in its thread has its own way to let time pass.
+    pause = getattr(connection, "pause", None) or threading.Event().wait
     try:
-        while untaken() and time.monotonic() < deadline:
-            pause.wait(CHECK_INTERVAL)
+        while untaken(connection) and time.monotonic() < deadline:
+            pause(CHECK_INTERVAL)
         while time.monotonic() < deadline + LINGER_TIME and connection.recv(
             DISCARD_SIZE, socket.MSG_DONTWAIT
         ):

@@ -47,6 +47,7 @@ class _Model(NamedTuple):
     good_for: str
     aliases: tuple[str, ...] = ()  # of the TCP mode
     needs: str | None = None  # a function of the os module
+    package: str | None = None  # that an extra of the same name installs
 
 
 _TRANSPORTS = {
@@ -81,6 +82,23 @@ _MODELS: dict[str, _Model] = {
         "few clients that compute, or must not share memory",
         ("unp1", "echoserverp"),
         needs="fork",
+    ),
+    "asyncio": _Model(
+        "echoservers.models.coroutines:AsyncioMixIn",
+        "a coroutine, in one thread",
+        "thousands of clients; handlers that await",
+    ),
+    "uvloop": _Model(
+        "echoservers.models.coroutines:UvloopMixIn",
+        "a coroutine, in one thread, on libuv",
+        "as asyncio, with less work for each message",
+        package="uvloop",
+    ),
+    "gevent": _Model(
+        "echoservers.models.greenlets:GeventMixIn",
+        "a greenlet, in one thread",
+        "thousands of clients; handlers that read and write by themselves",
+        package="gevent",
     ),
 }
 
@@ -185,6 +203,8 @@ def _describe(model: _Model, name: str, transport: str) -> Mode:
         reason = f"this Python has no socket.{_TRANSPORTS[transport].needs}"
     elif model.needs is not None and not hasattr(os, model.needs):
         reason = f"this Python has no os.{model.needs}"
+    elif model.package is not None and not _is_installed(model.package):
+        reason = f"{model.package} is not installed; pip install echoservers[{model.package}]"
     iterative = name == ITERATIVE
     aliases: tuple[str, ...] = (f"{name}-{transport}",) if iterative else ()
     if transport == "tcp":
@@ -199,6 +219,15 @@ def _describe(model: _Model, name: str, transport: str) -> Mode:
         model.serves,
         model.good_for,
     )
+
+
+def _is_installed(package: str) -> bool:
+    from importlib.util import find_spec  # looks for it without importing it
+
+    try:
+        return find_spec(package) is not None
+    except ValueError:  # sys.modules has None in its place
+        return False
 
 
 def find_mode(name: str) -> Mode:
@@ -349,10 +378,28 @@ def create_server(
         address = default_unix_path(found.transport) if unix else (DEFAULT_HOST, DEFAULT_PORT)
     elif isinstance(address, os.PathLike):
         address = os.fspath(address)
-    cls.check_handler(handler_class, found.name)
+    try:
+        cls.check_handler(handler_class, found.name)
+    except HandlerNotSupported as error:
+        raise _with_those_that_take_it(error, found, handler_class) from None
     server = cls(address, handler_class, **values)
     server.mode = found.name
     return server
+
+
+def _with_those_that_take_it(
+    error: HandlerNotSupported, refusing: Mode, handler: type
+) -> HandlerNotSupported:
+    """*error*, and the modes of the same transport that would take *handler*."""
+    names = []
+    for mode in modes():
+        if mode.transport == refusing.transport and mode.available:
+            try:
+                server_class(mode.name).check_handler(handler, mode.name)
+            except (HandlerNotSupported, ImportError):
+                continue
+            names.append(mode.name)
+    return HandlerNotSupported(f"{error}; these take it: {', '.join(names)}") if names else error
 
 
 @contextmanager

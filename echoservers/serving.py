@@ -74,6 +74,12 @@ class ServingMixIn(AdmissionMixIn):
     #: Whether server_close() waits for workers, ``drain_timeout`` at most.
     block_on_close = True
 
+    #: Whether the model runs whatever ``handle()`` does; else it moves the bytes itself.
+    runs_handle = True
+
+    #: Whether the model takes a ``respond()`` that is ``async def``.
+    runs_async = False
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         options = self._take_options(kwargs)
         for name, value in read_options(type(self), options, self.mode).items():
@@ -249,9 +255,15 @@ class ServingMixIn(AdmissionMixIn):
         """Refuse a handler class that this model cannot run.
 
         :param mode: what the message calls the server.
-        :raises HandlerNotSupported: here, for ``async def``: this model calls functions.
+        :raises HandlerNotSupported: for an own ``handle()`` and for ``async def``, unless
+            ``runs_handle`` and ``runs_async`` say that the model takes them.
         """
-        for name in ("respond", "greet"):
+        if not cls.runs_handle and not getattr(handler, "ends_with_input", False):
+            raise HandlerNotSupported(
+                f"{getattr(handler, '__name__', handler)} does its own reading and writing, but"
+                f" {mode} does that itself: override respond() of EchoHandler, not handle()"
+            )
+        for name in ("greet",) if cls.runs_async else ("respond", "greet"):
             code = getattr(getattr(handler, name, None), "__code__", None)
             if code is not None and code.co_flags & _CO_COROUTINE:
                 raise HandlerNotSupported(
@@ -261,7 +273,7 @@ class ServingMixIn(AdmissionMixIn):
 
     def abort_request(self, record: ActiveRequest) -> None:
         """Cut a request: its worker's next read or write fails, its peer sees a reset."""
-        if isinstance(record.request, socket.socket):
+        if hasattr(record.request, "shutdown"):  # not a datagram
             no_linger = struct.pack("ii", 1, 0)
             connection = record.request
             ignoring_gone(connection.setsockopt, socket.SOL_SOCKET, socket.SO_LINGER, no_linger)

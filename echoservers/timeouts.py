@@ -16,7 +16,14 @@ CONNECTIONS_INHERIT = sys.platform == "linux"
 
 
 def limit_waits(sock: socket.socket, seconds: float) -> None:
-    """Let a read or write on *sock* that waits longer than *seconds* raise BlockingIOError."""
+    """Let a read or write on *sock* that waits longer than *seconds* raise BlockingIOError.
+
+    The kernel limits blocking sockets only; another kind has its own ``limit_waits``.
+    """
+    own = getattr(sock, "limit_waits", None)
+    if own is not None:
+        own(seconds)
+        return
     microseconds = max(1, round(seconds * 1_000_000))  # 0 would mean no limit
     limit = struct.pack("@ll", *divmod(microseconds, 1_000_000))
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
