@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncConnection", "Connection", "FramedConnection", "Owner", "RawConnection"]
 
-_now = time.monotonic
+LOOKS = 4
+"""How often within its time limit a connection is looked at for progress, so that no read
+or write has to note the time: it is closed after the limit and a quarter at most."""
+
+CHATTY_READ = 16384
+"""Bytes: a longer read shows a peer that sends in bulk."""
 
 
 class Owner(Protocol):
@@ -64,23 +69,23 @@ class Connection(asyncio.BufferedProtocol):
     """
 
     __slots__ = (
-        "_closing",
-        "_full",
         "_input_ended",
         "_limit",
-        "_moved",
+        "_looks",
+        "_seen",
         "_shows",
         "_timer",
-        "_unsent",
         "_view",
-        "was_made",
         "cells",
+        "closing",
         "events",
+        "full",
         "get_buffer",
         "handler",
         "owner",
         "record",
         "transport",
+        "was_made",
     )
 
     transport: asyncio.Transport
@@ -100,14 +105,15 @@ class Connection(asyncio.BufferedProtocol):
         self.cells: Cells = handler.begin()
         self.get_buffer = buffer.__getitem__  # type: ignore[method-assign, assignment]
         self._view = buffer.view
+        handler.closing = handler.closing  # its own: found sooner than its class's
         self._shows = handler.shows_messages
         self._limit = handler.time_limit()
         self._timer: asyncio.TimerHandle | None = None
-        self._moved = _now()
-        self._unsent = 0
-        self._full = False  # the transport holds what could not be sent yet
+        self._seen: object = None  # what stays the same while nothing moves
+        self._looks = 0
+        self.full = False  # the transport holds what could not be sent yet
         self._input_ended = False
-        self._closing = False  # nothing is to be answered any more
+        self.closing = False  # nothing is to be answered any more
         self.was_made = False
 
     # --- called by the transport ----------------------------------------------------
@@ -117,21 +123,20 @@ class Connection(asyncio.BufferedProtocol):
         self.was_made = True
         transport.set_write_buffer_limits(high=0)
         if self._limit is not None:
-            self._timer = self.events.call_later(self._limit, self._check_progress)
+            self._look()
         self._begin()
 
     def pause_writing(self) -> None:
-        self._full = True
+        self.full = True
         self.transport.pause_reading()
 
     def resume_writing(self) -> None:
-        self._full = False
-        self._moved = _now()
+        self.full = False
         self._go_on()
 
     def eof_received(self) -> bool:
         self._input_ended = True
-        if not self._full:
+        if not self.full:
             self._go_on()
         return True  # we close, once all is answered
 
@@ -164,45 +169,45 @@ class Connection(asyncio.BufferedProtocol):
         try:
             greeting = self._greeting()
             if greeting is not None:
-                self._send(greeting)
+                self.send(greeting)
         except BaseException:
-            self._failed()
+            self.failed()
         else:
-            self._end_if_wanted()
+            self.end_if_wanted()
 
-    def _end_if_wanted(self) -> None:
-        if (self._closing or self.handler.closing) and not self._full:
+    def end_if_wanted(self) -> None:
+        if (self.closing or self.handler.closing) and not self.full:
             self._linger()
 
-    def _send(self, data: bytes) -> None:
-        if data.__class__ is not bytes:
+    def send(self, data: bytes) -> None:
+        if type(data) is not bytes:
             data = bytes(memoryview(data))  # a TypeError for what is no bytes, were it empty
         self.transport.write(data)
         self.cells[BYTES_OUT] += len(data)
 
     def _go_on(self) -> None:
         """Everything is sent: answer more, read more, or end."""
-        if not self._closing:
+        if not self.closing:
             self._answer()
-            if self._full:
+            if self.full:
                 return
-        if self._closing or self.handler.closing:
+        if self.closing or self.handler.closing:
             self._linger()
         elif self._input_ended:
             self._finish()
         else:
             self.transport.resume_reading()
 
-    def _failed(self) -> None:
+    def failed(self) -> None:
         """The handler has raised what is being handled now: send what is answered, and close."""
-        self._closing = True
+        self.closing = True
         self.owner.connection_failed(self)
         self.transport.close()  # behind what is still to be sent
 
     def _broken(self, broken: BrokenFraming) -> None:
         self.cells[ERRORS] += 1
         self.handler.say_ended(str(broken))
-        self._closing = True
+        self.closing = True
 
     def _linger(self) -> None:
         """Behind the last reply: close our side, and read on until the peer closes its own.
@@ -213,7 +218,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._input_ended or not transport.can_write_eof():  # TLS says goodbye by itself
             transport.close()
         elif not transport.is_closing():
-            self._closing = True
+            self.closing = True
             transport.write_eof()
             transport.resume_reading()
             self._limit = None
@@ -224,7 +229,7 @@ class Connection(asyncio.BufferedProtocol):
         if self.record.input_ended and self.handler.request.family != socket.AF_UNIX:
             # Not before the peer has all replies: see wait_until_taken().
             self._limit = None
-            self._wait_until_taken(_now() + LINGER_TIME)
+            self._wait_until_taken(time.monotonic() + LINGER_TIME)
         else:
             self.transport.close()
 
@@ -237,7 +242,7 @@ class Connection(asyncio.BufferedProtocol):
                 more = bool(connection.recv(DISCARD_SIZE, socket.MSG_DONTWAIT))
         except OSError:
             pass  # gone: nobody is left to get them
-        if more and _now() < deadline:
+        if more and time.monotonic() < deadline:
             self._set_timer(CHECK_INTERVAL, self._wait_until_taken, deadline)
         else:
             self.transport.close()
@@ -253,69 +258,147 @@ class Connection(asyncio.BufferedProtocol):
             self._timer.cancel()
             self._timer = None
 
-    def _check_progress(self) -> None:
-        """The time limit has passed since the last look: has anything moved meanwhile?"""
+    def _look(self) -> None:
+        """Has anything moved since the last look?"""
         if self._limit is None:
             return
         unsent = self.transport.get_write_buffer_size()
-        if unsent != self._unsent or not self._waits_for_peer():
-            self._unsent = unsent
-            self._moved = _now()
-        left = self._moved + self._limit - _now()
-        if left > 0:
-            self._set_timer(left, self._check_progress)
+        seen = (self.cells[BYTES_IN], self.cells[BYTES_OUT], unsent)
+        if seen != self._seen or not self._waits_for_peer():
+            self._seen = seen
+            self._looks = 0
+        self._looks += 1
+        if self._looks <= LOOKS:
+            self._set_timer(self._limit / LOOKS, self._look)
+            return
+        self.handler.say_ended("idle for too long")
+        self.closing = True
+        if unsent:  # which close() would wait for
+            self.transport.abort()
         else:
-            self.handler.say_ended("idle for too long")
-            self._closing = True
-            if unsent:  # which close() would wait for
-                self.transport.abort()
-            else:
-                self.transport.close()
+            self.transport.close()
 
 
 class RawConnection(Connection):
     """Without framing: each piece that arrives is a message."""
 
-    __slots__ = ("_held", "_respond")
+    __slots__ = ("_held", "respond")
 
     def __init__(self, *of_all: Any) -> None:
         super().__init__(*of_all)
-        self._respond = self._show_and_respond if self._shows else self.handler.respond
+        self.respond = self._show_and_respond if self._shows else self.handler.respond
         self._held: list[bytes] = []
 
     def _greeting(self) -> bytes | None:
         return self.handler.greet()
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._moved = _now()
         message = self._view[:nbytes].tobytes()
-        if self._full:  # this transport has had one more for us
-            self._held.append(message)
-            self.transport.pause_reading()
-        elif not self._closing:
-            self._answer_one(message)
+        if self.full or self.closing:
+            self.take(message)
+        else:
+            self.answer_one(message)
 
-    def _answer_one(self, message: bytes) -> None:
+    def take(self, data: bytes) -> None:
+        """Answer *data*, a message or longer, when its turn comes."""
+        if not self.closing:
+            longest = len(self._view)
+            self._held += (data[n : n + longest] for n in range(0, len(data), longest))
+            self._answer()
+            if self.full:
+                self.transport.pause_reading()  # this transport has had one more for us
+
+    def answer_one(self, message: bytes) -> None:
+        """Answer *message*.  Each microsecond here is one of every message."""
         cells = self.cells
         cells[MESSAGES] += 1
         cells[BYTES_IN] += len(message)
         try:
-            reply = self._respond(message)
-            if reply is not None:
-                self._send(reply)
+            reply = self.respond(message)
+            if type(reply) is bytes:
+                self.transport.write(reply)
+                cells[BYTES_OUT] += len(reply)
+            elif reply is not None:
+                self.send(reply)
         except BaseException:
-            self._failed()
-        else:
-            if self.handler.closing:
-                self._end_if_wanted()
+            self.failed()
+        if self.handler.closing:
+            self.end_if_wanted()
 
     def _answer(self) -> None:
-        while self._held and not (self._full or self._closing or self.handler.closing):
-            self._answer_one(self._held.pop(0))
+        while self._held and not (self.full or self.closing or self.handler.closing):
+            self.answer_one(self._held.pop(0))
 
     def _show_and_respond(self, message: bytes) -> bytes | None:
         self.handler.show(message)
         return self.handler.respond(message)
+
+
+class ChattyPeer(asyncio.Protocol):
+    """Stands for a `RawConnection` while its peer sends little at a time.
+
+    For event loops that hand over bytes (libuv) for less than what it costs to lend them a
+    buffer; but they read a quarter of a mebibyte at once where that much has come.  At the
+    first longer read the connection takes its transport over.
+    """
+
+    __slots__ = (
+        "_cells",
+        "_connection",
+        "_handler",
+        "_respond",
+        "_write",
+        "connection_lost",
+        "eof_received",
+        "pause_writing",
+        "resume_writing",
+    )
+
+    def __init__(self, connection: RawConnection) -> None:
+        self._connection = connection
+        self._cells = connection.cells
+        self._handler = connection.handler
+        # Theirs, not our class's: what is forwarded costs no call of its own.
+        self.pause_writing = connection.pause_writing  # type: ignore[method-assign]
+        self.resume_writing = connection.resume_writing  # type: ignore[method-assign]
+        self.eof_received = connection.eof_received  # type: ignore[method-assign]
+        self.connection_lost = connection.connection_lost  # type: ignore[method-assign]
+
+    def connection_made(self, transport: Any) -> None:
+        connection = self._connection
+        self._write = transport.write
+        self._respond = connection.respond
+        connection.connection_made(transport)
+        if connection.full or connection.closing:  # by its greeting
+            transport.set_protocol(connection)
+
+    def data_received(self, data: bytes) -> None:
+        """As `RawConnection.answer_one`; each microsecond here is one of every message."""
+        size = len(data)
+        if size > CHATTY_READ:
+            self._hand_over(data)
+            return
+        cells = self._cells
+        cells[MESSAGES] += 1
+        cells[BYTES_IN] += size
+        try:
+            reply = self._respond(data)
+            if type(reply) is bytes:
+                self._write(reply)
+                cells[BYTES_OUT] += len(reply)
+            elif reply is not None:
+                self._connection.send(reply)
+        except BaseException:
+            self._connection.failed()
+            self._hand_over(b"")
+        if self._handler.closing:
+            self._hand_over(b"")
+
+    def _hand_over(self, data: bytes) -> None:
+        connection = self._connection
+        connection.transport.set_protocol(connection)
+        connection.take(data)
+        connection.end_if_wanted()
 
 
 class FramedConnection(Connection):
@@ -331,29 +414,28 @@ class FramedConnection(Connection):
         return self._exchange.greeting()
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._moved = _now()
-        if self._closing:
+        if self.closing:
             return
         self._exchange.receive(self._view[:nbytes].tobytes())
-        if self._full:  # this transport has had one more for us
+        if self.full:  # this transport has had one more for us
             self.transport.pause_reading()
             return
         self._answer()
-        self._end_if_wanted()
+        self.end_if_wanted()
 
     def eof_received(self) -> bool:
-        if not self._closing:
+        if not self.closing:
             self._exchange.receive(b"")
         return super().eof_received()
 
     def _answer(self) -> None:
         try:
-            while not self._full and (batch := self._exchange.next_batch()) is not None:
-                self._send(batch)
+            while not self.full and (batch := self._exchange.next_batch()) is not None:
+                self.send(batch)
         except BrokenFraming as broken:
             self._broken(broken)
         except BaseException:
-            self._failed()
+            self.failed()
 
 
 class AsyncConnection(Connection):
@@ -386,12 +468,12 @@ class AsyncConnection(Connection):
             self._broken(broken)
         except asyncio.CancelledError:
             if not self._gone:  # else nobody is left to answer
-                self._failed()
+                self.failed()
             return
         except BaseException:
-            self._failed()
+            self.failed()
             return
-        if self._closing or self.handler.closing:
+        if self.closing or self.handler.closing:
             self._linger()
         else:
             self._finish()
@@ -418,9 +500,8 @@ class AsyncConnection(Connection):
         return piece
 
     async def _send_all(self, data: bytes) -> None:
-        self._send(data)
-        self._moved = _now()
-        while self._full:
+        self.send(data)
+        while self.full:
             await self._wait()
 
     async def _wait(self) -> None:
@@ -440,10 +521,9 @@ class AsyncConnection(Connection):
     # --- called by the transport ----------------------------------------------------
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._moved = _now()
-        if self._closing or self._task.done():
+        if self.closing or self._task.done():
             return
-        if self._full or self._something is None or self._something.done():
+        if self.full or self._something is None or self._something.done():
             self.transport.pause_reading()
         self._take(self._view[:nbytes].tobytes())
 
@@ -460,8 +540,7 @@ class AsyncConnection(Connection):
         self._notify()
 
     def resume_writing(self) -> None:
-        self._full = False
-        self._moved = _now()
+        self.full = False
         self._notify()
 
     def _notify(self) -> None:

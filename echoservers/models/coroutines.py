@@ -16,7 +16,14 @@ from ..event_loop import EventLoop
 from ..exchange import RECEIVE_SIZE
 from ..framing import RawFraming
 from ..handlers import EchoHandler
-from ..protocols import AsyncConnection, Buffer, Connection, FramedConnection, RawConnection
+from ..protocols import (
+    AsyncConnection,
+    Buffer,
+    ChattyPeer,
+    Connection,
+    FramedConnection,
+    RawConnection,
+)
 from ..serving import ServingMixIn
 from ..transports import TCPServer, UDPServer, UnixDatagramServer, UnixStreamServer
 
@@ -49,13 +56,17 @@ class AsyncioMixIn(ServingMixIn):
     _loop: EventLoop
     _connection_class: type[Connection] = RawConnection
 
+    #: Whether small reads cost less without a buffer of ours; not so on asyncio, which
+    #: allocates a quarter of a mebibyte for each.
+    _hands_over_bytes = False
+
     #: Takes a handler that is set up; None: the handler answers its datagram at once.
     drive_handler: Callable[[EchoHandler], None] | None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._connections: dict[int, Connection] = {}
         self._tasks: dict[int, asyncio.Task[Any]] = {}
-        self._buffer: Buffer | None = None
+        self._reads_into: Buffer | None = None
         super().__init__(*args, **kwargs)
         self._choose()
 
@@ -85,7 +96,7 @@ class AsyncioMixIn(ServingMixIn):
 
     def get_request(self) -> tuple[Any, Any]:
         """As for every server; for TLS the plain socket, since the event loop has its own TLS."""
-        request, client_address = super().get_request()  # type: ignore[misc]
+        request, client_address = super().get_request()
         if getattr(self, "ssl_context", None) is not None:
             request = socket.socket(fileno=request.detach())
         return request, client_address
@@ -113,20 +124,23 @@ class AsyncioMixIn(ServingMixIn):
         self._tasks[id(record)] = events.create_task(self._open(connection))
 
     def _reading_buffer(self) -> Buffer:
-        if self._buffer is None:
+        if self._reads_into is None:
             handler: type[EchoHandler] = self.RequestHandlerClass  # type: ignore[assignment]
             longest = self.max_message_size or handler.max_message_size
             raw = handler.framing_class is RawFraming
-            self._buffer = Buffer(min(RECEIVE_SIZE, longest) if raw else RECEIVE_SIZE)
-        return self._buffer
+            self._reads_into = Buffer(min(RECEIVE_SIZE, longest) if raw else RECEIVE_SIZE)
+        return self._reads_into
 
     async def _open(self, connection: Connection) -> None:
         record = connection.record
         context = getattr(self, "ssl_context", None)
         limit = getattr(self, "handshake_timeout", None) if context is not None else None
+        protocol: asyncio.BaseProtocol = connection
+        if self._hands_over_bytes and context is None and isinstance(connection, RawConnection):
+            protocol = ChattyPeer(connection)
         try:
             await connection.events.connect_accepted_socket(
-                lambda: connection, record.request, ssl=context, ssl_handshake_timeout=limit
+                lambda: protocol, record.request, ssl=context, ssl_handshake_timeout=limit
             )
         except BaseException as error:  # garbage instead of a handshake, or it was cut
             connection.handler.say_ended(str(error))
@@ -222,6 +236,12 @@ class UvloopMixIn(AsyncioMixIn):
 
     As `AsyncioMixIn`; needs the extra ``uvloop``.
     """
+
+    def _choose(self) -> None:
+        super()._choose()
+        # In the queue of a Unix socket, unlike that of a TCP connection which has only seen
+        # small messages, more may wait than we want to hold.
+        self._hands_over_bytes = self.address_family != socket.AF_UNIX
 
     def make_event_loop(self) -> asyncio.AbstractEventLoop:
         """A new event loop of uvloop's."""
