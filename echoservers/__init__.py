@@ -27,11 +27,26 @@ if TYPE_CHECKING:
     from .handlers import EchoHandler as EchoHandler
     from .handlers import TimestampHandler as TimestampHandler
     from .handlers import UpperHandler as UpperHandler
+    from .models.coroutines import AsyncioMixIn as AsyncioMixIn
+    from .models.coroutines import AsyncioTCPServer as AsyncioTCPServer
+    from .models.coroutines import AsyncioUDPServer as AsyncioUDPServer
+    from .models.coroutines import AsyncioUnixDatagramServer as AsyncioUnixDatagramServer
+    from .models.coroutines import AsyncioUnixStreamServer as AsyncioUnixStreamServer
+    from .models.coroutines import UvloopMixIn as UvloopMixIn
+    from .models.coroutines import UvloopTCPServer as UvloopTCPServer
+    from .models.coroutines import UvloopUDPServer as UvloopUDPServer
+    from .models.coroutines import UvloopUnixDatagramServer as UvloopUnixDatagramServer
+    from .models.coroutines import UvloopUnixStreamServer as UvloopUnixStreamServer
     from .models.forks import ForkingMixIn as ForkingMixIn
     from .models.forks import ForkingTCPServer as ForkingTCPServer
     from .models.forks import ForkingUDPServer as ForkingUDPServer
     from .models.forks import ForkingUnixDatagramServer as ForkingUnixDatagramServer
     from .models.forks import ForkingUnixStreamServer as ForkingUnixStreamServer
+    from .models.greenlets import GeventMixIn as GeventMixIn
+    from .models.greenlets import GeventTCPServer as GeventTCPServer
+    from .models.greenlets import GeventUDPServer as GeventUDPServer
+    from .models.greenlets import GeventUnixDatagramServer as GeventUnixDatagramServer
+    from .models.greenlets import GeventUnixStreamServer as GeventUnixStreamServer
     from .models.threads import ThreadingMixIn as ThreadingMixIn
     from .models.threads import ThreadingTCPServer as ThreadingTCPServer
     from .models.threads import ThreadingUDPServer as ThreadingUDPServer
@@ -66,12 +81,31 @@ _HOMES = {
     ),
     "framing": ("Framing", "LengthPrefixedFraming", "LineFraming", "RawFraming"),
     "handlers": ("DiscardHandler", "EchoHandler", "TimestampHandler", "UpperHandler"),
+    "models.coroutines": (
+        "AsyncioMixIn",
+        "AsyncioTCPServer",
+        "AsyncioUDPServer",
+        "AsyncioUnixDatagramServer",
+        "AsyncioUnixStreamServer",
+        "UvloopMixIn",
+        "UvloopTCPServer",
+        "UvloopUDPServer",
+        "UvloopUnixDatagramServer",
+        "UvloopUnixStreamServer",
+    ),
     "models.forks": (
         "ForkingMixIn",
         "ForkingTCPServer",
         "ForkingUDPServer",
         "ForkingUnixDatagramServer",
         "ForkingUnixStreamServer",
+    ),
+    "models.greenlets": (
+        "GeventMixIn",
+        "GeventTCPServer",
+        "GeventUDPServer",
+        "GeventUnixDatagramServer",
+        "GeventUnixStreamServer",
     ),
     "models.threads": (
         "ThreadingMixIn",

@@ -241,7 +241,9 @@ class _PeerEnded(Exception):
     """
 
     def __init__(self, error: OSError) -> None:
-        idle = isinstance(error, BlockingIOError)
+        # By the kernel's limit, or by the socket's own (which has no error number).
+        own_limit = isinstance(error, TimeoutError) and error.errno is None
+        idle = isinstance(error, BlockingIOError) or own_limit
         super().__init__("idle for too long" if idle else error.strerror or str(error))
 
 

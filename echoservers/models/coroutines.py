@@ -247,7 +247,8 @@ class UvloopMixIn(AsyncioMixIn):
         """A new event loop of uvloop's."""
         import uvloop
 
-        return uvloop.new_event_loop()
+        made: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+        return made
 
 
 class AsyncioTCPServer(AsyncioMixIn, TCPServer):
