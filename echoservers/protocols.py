@@ -235,17 +235,18 @@ class Connection(asyncio.BufferedProtocol):
 
     def _wait_until_taken(self, deadline: float) -> None:
         connection = self.handler.request
-        more = False
+        now = time.monotonic()
         try:
-            more = untaken(connection) > 0
-            if not more:
-                more = bool(connection.recv(DISCARD_SIZE, socket.MSG_DONTWAIT))
+            # What is unread would make close() send a reset.
+            if now < deadline and untaken(connection):
+                self._set_timer(CHECK_INTERVAL, self._wait_until_taken, deadline)
+                return
+            if connection.recv(DISCARD_SIZE, socket.MSG_DONTWAIT) and now < deadline + LINGER_TIME:
+                self._set_timer(0.0, self._wait_until_taken, deadline)
+                return
         except OSError:
             pass  # gone: nobody is left to get them
-        if more and time.monotonic() < deadline:
-            self._set_timer(CHECK_INTERVAL, self._wait_until_taken, deadline)
-        else:
-            self.transport.close()
+        self.transport.close()
 
     # --- limits ---------------------------------------------------------------------
 

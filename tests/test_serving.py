@@ -295,7 +295,7 @@ def test_drain_serves_what_waits_in_the_backlog(mode: str, folder: Path) -> None
 
 # --- limits -----------------------------------------------------------------------------
 
-CONCURRENT = [name for name in STREAM_NAMES if name.startswith(("threading", "forking"))]
+CONCURRENT = [name for name in STREAM_NAMES if name not in ("tcp", "unix-stream")]
 
 
 @pytest.mark.parametrize("mode", CONCURRENT)
