@@ -26,8 +26,11 @@ from echoservers import (
 )
 from plain import DATAGRAM_CLASSES, STREAM_CLASSES, client_of, running
 from support import (
+    ASYNC_NAMES,
+    HANDLE_NAMES,
     NAMES,
     STREAM_NAMES,
+    TCP_NAMES,
     UDP_NAMES,
     free_address,
     receive_all,
@@ -335,13 +338,45 @@ class Inherited(AsyncRespond):
     framing_class = LineFraming
 
 
-@pytest.mark.parametrize("handler", [AsyncRespond, AsyncGreet, Inherited])
-@pytest.mark.parametrize("mode", NAMES)
+REFUSED = [
+    *((mode, AsyncGreet) for mode in NAMES),
+    *((m, handler) for m in NAMES if m not in ASYNC_NAMES for handler in (AsyncRespond, Inherited)),
+]
+
+
+@pytest.mark.parametrize(("mode", "handler"), REFUSED)
 def test_a_coroutine_is_refused_when_the_server_is_made(
     mode: str, handler: type, folder: Path
 ) -> None:
     with pytest.raises(HandlerNotSupported, match=rf"{handler.__name__}\.\w+ is `async def`"):
         echoservers.create_server(mode, free_address(mode, folder), handler)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_refusal_names_the_modes_of_the_same_transport_that_take_the_handler() -> None:
+    with pytest.raises(HandlerNotSupported) as caught:
+        echoservers.create_server("threading-tcp", ("127.0.0.1", 0), AsyncRespond)
+    named = str(caught.value).partition("; these take it: ")[2].split(", ")
+    assert named == [name for name in ASYNC_NAMES if name in TCP_NAMES]
+    with pytest.raises(HandlerNotSupported) as caught:
+        echoservers.create_server("asyncio-tcp", ("127.0.0.1", 0), OwnReading)
+    named = str(caught.value).partition("; these take it: ")[2].split(", ")
+    assert named == [name for name in HANDLE_NAMES if name in TCP_NAMES]
+    with pytest.raises(HandlerNotSupported) as caught:
+        echoservers.create_server("asyncio-tcp", ("127.0.0.1", 0), AsyncGreet)
+    assert "take it" not in str(caught.value)
+
+
+class OwnHandle(EchoHandler):
+    def handle(self) -> None:
+        raise AssertionError("nobody calls it")
+
+
+@pytest.mark.parametrize("mode", [name for name in NAMES if name not in HANDLE_NAMES])
+def test_an_own_handle_is_refused_by_a_model_that_moves_the_bytes(mode: str, folder: Path) -> None:
+    for handler in (OwnHandle, OwnReading):
+        with pytest.raises(HandlerNotSupported, match=f"{handler.__name__} does its own reading"):
+            echoservers.create_server(mode, free_address(mode, folder), handler)
     assert list(folder.iterdir()) == []
 
 
@@ -351,7 +386,7 @@ class OwnReading(socketserver.StreamRequestHandler):
             self.wfile.write(line.upper())
 
 
-@pytest.mark.parametrize("mode", STREAM_NAMES)
+@pytest.mark.parametrize("mode", [name for name in STREAM_NAMES if name in HANDLE_NAMES])
 def test_a_handler_of_socketserver_does_its_own_reading(mode: str, folder: Path) -> None:
     with serving(mode, folder, OwnReading) as server:
         assert exchange(server, b"one\ntwo") == b"ONE\nTWO"
@@ -362,7 +397,7 @@ class OwnSending(socketserver.DatagramRequestHandler):
         self.wfile.write(self.rfile.read().upper())
 
 
-@pytest.mark.parametrize("mode", UDP_NAMES)
+@pytest.mark.parametrize("mode", [name for name in UDP_NAMES if name in HANDLE_NAMES])
 def test_a_datagram_handler_of_socketserver_does_its_own_sending(mode: str, folder: Path) -> None:
     with serving(mode, folder, OwnSending) as server:
         assert exchange(server, b"hello") == b"HELLO"
