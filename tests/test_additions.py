@@ -274,9 +274,8 @@ def test_an_installed_handler_runs_in_a_built_in_mode_and_is_named_where_one_is_
 
 # --- packages that are broken -----------------------------------------------------------
 
-BUILT_IN = [
-    name for name in NAMES if find_mode(name).model in ("iterative", "threading", "forking")
-]
+MODELS = ("iterative", "threading", "forking", "asyncio", "uvloop", "gevent")
+BUILT_IN = [name for name in NAMES if find_mode(name).model in MODELS]
 
 
 def add_package(folder: Path, entry_points: str, source: str = "") -> dict[str, str]:
