@@ -494,11 +494,9 @@ class AsyncConnection(Connection):
 
     async def _next_piece(self) -> bytes:
         while not self._pieces:
-            await self._wait()
-        piece = self._pieces.pop(0)
-        if not self._pieces and not self._input_ended:
             self.transport.resume_reading()
-        return piece
+            await self._wait()
+        return self._pieces.pop(0)
 
     async def _send_all(self, data: bytes) -> None:
         self.send(data)

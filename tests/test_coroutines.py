@@ -410,7 +410,9 @@ def test_a_second_signal_aborts_a_peer_that_never_reads(
         wait_until(lambda: not listens(server), "the drain has begun")
         assert server.process.poll() is None
         began = time.monotonic()
-        assert server.stop(signum) == (0, "drained 0 connections, aborted 1\n")
+        code, log = server.stop(signum)
+        assert code == 0
+        assert log.endswith(", aborted 1\n")  # and drained those that had a look
         assert time.monotonic() - began < 5
 
 
