@@ -221,13 +221,19 @@ class AsyncioMixIn(ServingMixIn):
 
     # --- the loop -------------------------------------------------------------------
 
+    def _end(self, record: ActiveRequest) -> None:
+        super()._end(record)
+        if self._serving_thread is None:
+            self._loop.wake()
+
     def _pause(self, until: float) -> None:
         super()._pause(until)
         self._loop.wake()  # the turn goes on otherwise, and knows no time to resume
 
     def _handle_request_noblock(self) -> None:
         super()._handle_request_noblock()
-        while len(self._activity):  # no loop is running that would serve it
+        # Nothing else runs the loop, and nothing ends the turn but the request's end.
+        while len(self._activity):
             self._turn(None)
 
 

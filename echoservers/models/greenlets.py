@@ -174,6 +174,7 @@ class GeventMixIn(ServingMixIn):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._running: dict[int, Any] = {}
         self._cutting = False
+        self._ending = False
         self._raised: BaseException | None = None
         super().__init__(*args, **kwargs)
 
@@ -184,8 +185,8 @@ class GeventMixIn(ServingMixIn):
     def get_request(self) -> tuple[Any, Any]:
         """As for every server; the connection is a socket of gevent's."""
         request, client_address = super().get_request()
+        self._hub_wait.enter()  # before gevent makes a hub for us that we would not end
         if self.is_stream:
-            self._hub_wait.enter()
             request = self._green(request)
             request.settimeout(getattr(self, "inherited_timeout", None))
         return request, client_address
@@ -252,7 +253,13 @@ class GeventMixIn(ServingMixIn):
                     self.close_listener()
                 self._end_greenlets()
 
+    def _end(self, record: ActiveRequest) -> None:
+        super()._end(record)
+        if self._ending or self._serving_thread is None:
+            self._loop.wake()
+
     def _end_greenlets(self) -> None:
+        self._ending = True
         try:
             for record in self._activity.snapshot():
                 self.half_close(record)
@@ -262,6 +269,7 @@ class GeventMixIn(ServingMixIn):
                     self.abort_request(record)
                 self._wait_until_idle(time.monotonic() + ABORT_TIME)
         finally:
+            self._ending = False
             self._hub_wait.leave()
 
     def _handle_request_noblock(self) -> None:
