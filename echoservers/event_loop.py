@@ -117,7 +117,10 @@ class EventLoop(Loop):
                 for task in tasks:
                     task.cancel()
                 if tasks:
-                    events.run_until_complete(_cancelled(tasks))
+                    tasks_end = events.create_task(_cancelled(tasks))
+                    tasks_end.add_done_callback(lambda _: events.stop())
+                    while not tasks_end.done():  # a stop() of before may still be due
+                        events.run_forever()
                 events.close()
 
     # --- inside ---------------------------------------------------------------------
