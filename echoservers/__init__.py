@@ -28,11 +28,26 @@ if TYPE_CHECKING:
     from .handlers import EchoHandler as EchoHandler
     from .handlers import TimestampHandler as TimestampHandler
     from .handlers import UpperHandler as UpperHandler
+    from .models.coroutines import AsyncioMixIn as AsyncioMixIn
+    from .models.coroutines import AsyncioTCPServer as AsyncioTCPServer
+    from .models.coroutines import AsyncioUDPServer as AsyncioUDPServer
+    from .models.coroutines import AsyncioUnixDatagramServer as AsyncioUnixDatagramServer
+    from .models.coroutines import AsyncioUnixStreamServer as AsyncioUnixStreamServer
+    from .models.coroutines import UvloopMixIn as UvloopMixIn
+    from .models.coroutines import UvloopTCPServer as UvloopTCPServer
+    from .models.coroutines import UvloopUDPServer as UvloopUDPServer
+    from .models.coroutines import UvloopUnixDatagramServer as UvloopUnixDatagramServer
+    from .models.coroutines import UvloopUnixStreamServer as UvloopUnixStreamServer
     from .models.forks import ForkingMixIn as ForkingMixIn
     from .models.forks import ForkingTCPServer as ForkingTCPServer
     from .models.forks import ForkingUDPServer as ForkingUDPServer
     from .models.forks import ForkingUnixDatagramServer as ForkingUnixDatagramServer
     from .models.forks import ForkingUnixStreamServer as ForkingUnixStreamServer
+    from .models.greenlets import GeventMixIn as GeventMixIn
+    from .models.greenlets import GeventTCPServer as GeventTCPServer
+    from .models.greenlets import GeventUDPServer as GeventUDPServer
+    from .models.greenlets import GeventUnixDatagramServer as GeventUnixDatagramServer
+    from .models.greenlets import GeventUnixStreamServer as GeventUnixStreamServer
     from .models.prethreading import PrethreadingMixIn as PrethreadingMixIn
     from .models.prethreading import PrethreadingTCPServer as PrethreadingTCPServer
     from .models.prethreading import PrethreadingUDPServer as PrethreadingUDPServer
@@ -86,6 +101,18 @@ _HOMES = {
     ),
     "framing": ("Framing", "LengthPrefixedFraming", "LineFraming", "RawFraming"),
     "handlers": ("DiscardHandler", "EchoHandler", "TimestampHandler", "UpperHandler"),
+    "models.coroutines": (
+        "AsyncioMixIn",
+        "AsyncioTCPServer",
+        "AsyncioUDPServer",
+        "AsyncioUnixDatagramServer",
+        "AsyncioUnixStreamServer",
+        "UvloopMixIn",
+        "UvloopTCPServer",
+        "UvloopUDPServer",
+        "UvloopUnixDatagramServer",
+        "UvloopUnixStreamServer",
+    ),
     "models.forks": (
         "ForkingMixIn",
         "ForkingTCPServer",
@@ -113,6 +140,13 @@ _HOMES = {
         "PollMixIn",
         "ReactorMixIn",
         "SelectMixIn",
+    ),
+    "models.greenlets": (
+        "GeventMixIn",
+        "GeventTCPServer",
+        "GeventUDPServer",
+        "GeventUnixDatagramServer",
+        "GeventUnixStreamServer",
     ),
     "models.threads": (
         "ThreadingMixIn",

@@ -325,7 +325,7 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
         """End the input of a request behind what has arrived already."""
         record.input_ended = True
         self.cells_of(record.request)[INPUT_ENDED] = 1
-        if isinstance(record.request, _Socket):
+        if hasattr(record.request, "shutdown"):  # not a datagram
             ignoring_gone(record.request.shutdown, socket.SHUT_RD)
 
 

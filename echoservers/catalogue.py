@@ -23,6 +23,7 @@ class Model(NamedTuple):
     good_for: str
     aliases: tuple[str, ...] = ()  # of the TCP mode
     needs: str | None = None  # module.attribute of the standard library
+    package: str | None = None  # that an extra of the same name installs
 
 
 TRANSPORTS = {
@@ -106,5 +107,22 @@ MODELS: dict[str, Model] = {
         "one loop for all, waiting with kqueue",
         "the same, on the BSDs and macOS",
         needs="select.kqueue",
+    ),
+    "asyncio": Model(
+        "echoservers.models.coroutines:AsyncioMixIn",
+        "a coroutine, in one thread",
+        "thousands of clients; handlers that await",
+    ),
+    "uvloop": Model(
+        "echoservers.models.coroutines:UvloopMixIn",
+        "a coroutine, in one thread, on libuv",
+        "as asyncio, with less work for each message",
+        package="uvloop",
+    ),
+    "gevent": Model(
+        "echoservers.models.greenlets:GeventMixIn",
+        "a greenlet, in one thread",
+        "thousands of clients; handlers that read and write by themselves",
+        package="gevent",
     ),
 }

@@ -9,6 +9,8 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 from .timeouts import limit_waits
 
@@ -30,8 +32,6 @@ CHECK_INTERVAL = 0.005
 
 DISCARD_SIZE = 65536
 
-_discard = socket.socket.recv  # of the socket itself: nobody decrypts what is thrown away
-
 
 def linger(connection: socket.socket) -> None:
     """We end the conversation: close our side, and read on until the peer closes its own."""
@@ -39,7 +39,7 @@ def linger(connection: socket.socket) -> None:
     try:
         connection.shutdown(socket.SHUT_WR)
         limit_waits(connection, LINGER_TIME)
-        while _discard(connection, DISCARD_SIZE) and time.monotonic() < deadline:
+        while _discarding(connection)(DISCARD_SIZE) and time.monotonic() < deadline:
             continue
     except OSError:
         return  # gone, or silent: either way there is nothing left to wait for
@@ -68,9 +68,10 @@ def wait_until_taken(connection: socket.socket) -> None:
     if notify_close is not None:
         notify_close()  # the end of the replies, where they have one of their own (TLS)
     deadline = time.monotonic() + LINGER_TIME
-    pause = threading.Event()
+    # A socket that is not alone in its thread has its own way to let time pass.
+    pause = getattr(connection, "pause", None) or threading.Event().wait
     while untaken(connection) and time.monotonic() < deadline:
-        pause.wait(CHECK_INTERVAL)
+        pause(CHECK_INTERVAL)
     discard_unread(connection)
 
 
@@ -78,9 +79,14 @@ def discard_unread(connection: socket.socket) -> None:
     """Read what has arrived, so that close() does not send a reset for it."""
     deadline = time.monotonic() + LINGER_TIME
     try:
-        while time.monotonic() < deadline and _discard(
-            connection, DISCARD_SIZE, socket.MSG_DONTWAIT
-        ):
+        discard = _discarding(connection)
+        while time.monotonic() < deadline and discard(DISCARD_SIZE, socket.MSG_DONTWAIT):
             continue
     except OSError:
         return  # nothing is left, or nobody
+
+
+def _discarding(connection: Any) -> Callable[..., bytes]:
+    """What reads from *connection*; nobody need decrypt what is thrown away (TLS)."""
+    discard: Callable[..., bytes] | None = getattr(connection, "discard", None)
+    return connection.recv if discard is None else discard

@@ -103,17 +103,15 @@ class Exchange:
         return _joined(replies)
 
     async def next_batch_async(self) -> bytes | None:
-        """`next_batch` for a handler whose ``respond`` is ``async def``."""
+        """`next_batch` for a handler whose ``respond`` is ``async def``.
+
+        One reply at a time: it must not wait for the next answer, which may take long.
+        """
         replies: list[bytes] = []
-        gathered = 0
-        while gathered < SEND_SIZE and (message := self._next_message(replies)) is not None:
-            try:
-                answer: Any = self._handler.respond(message)
-                reply = await answer if isinstance(answer, Awaitable) else answer
-                gathered += self._gather(reply, replies)
-            except BaseException as error:
-                self._fail(error, replies)
-                break
+        while not replies and (message := self._next_message(replies)) is not None:
+            answer: Any = self._handler.respond(message)
+            reply = await answer if isinstance(answer, Awaitable) else answer
+            self._gather(reply, replies)
         return _joined(replies)
 
     def _next_message(self, replies: list[bytes]) -> bytes | None:

@@ -137,6 +137,8 @@ def _describe(model: Model, name: str, transport: str) -> Mode:
         reason = f"this Python has no socket.{needs}"
     elif model.needs is not None and not _has(model.needs):
         reason = f"this Python has no {model.needs}"
+    elif model.package is not None and not _is_installed(model.package):
+        reason = f"{model.package} is not installed; pip install echoservers[{model.package}]"
     elif refusal is not None:
         reason = _load(refusal)()
     mode, *aliases = _names(model, name, transport)
@@ -162,6 +164,15 @@ def _names(model: Model, name: str, transport: str) -> tuple[str, ...]:
 def _has(needed: str) -> bool:
     module, _, attribute = needed.rpartition(".")
     return hasattr(importlib.import_module(module), attribute)
+
+
+def _is_installed(package: str) -> bool:
+    from importlib.util import find_spec  # looks for it without importing it
+
+    try:
+        return find_spec(package) is not None
+    except ValueError:  # sys.modules has None in its place
+        return False
 
 
 def find_mode(name: str) -> Mode:
@@ -351,7 +362,7 @@ def _takes(mode: Mode, transport: str, handler: type) -> bool:
         return False
     try:
         server_class(mode.name).check_handler(handler, mode.name)
-    except HandlerNotSupported:
+    except (HandlerNotSupported, ImportError):
         return False
     return True
 

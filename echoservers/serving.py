@@ -277,7 +277,7 @@ class ServingMixIn(AdmissionMixIn):
 
     def abort_request(self, record: ActiveRequest) -> None:
         """Cut a request: its worker's next read or write fails, its peer sees a reset."""
-        if isinstance(record.request, socket.socket):
+        if hasattr(record.request, "shutdown"):  # not a datagram
             no_linger = struct.pack("ii", 1, 0)
             connection = record.request
             ignoring_gone(connection.setsockopt, socket.SOL_SOCKET, socket.SO_LINGER, no_linger)

@@ -21,6 +21,10 @@ def limit_waits(sock: socket.socket, seconds: float) -> None:
     That is BlockingIOError; where Python waits already, with a limit of its own, as ssl must,
     it is TimeoutError.
     """
+    own = getattr(sock, "limit_waits", None)
+    if own is not None:  # another kind of socket, not the kernel's to limit
+        own(seconds)
+        return
     if sock.gettimeout():
         sock.settimeout(seconds)
         return

@@ -44,6 +44,8 @@ class TLSConnection(ssl.SSLSocket):
             self.notify_close()
         socket.socket.shutdown(self, how)
 
+    discard = socket.socket.recv  # as it comes, encrypted
+
     def notify_close(self) -> None:
         """Send close_notify (RFC 8446, 6.1): the peer can tell that it has everything.
 

@@ -1,6 +1,8 @@
 """After every test the process must be as it was before: no thread, child or descriptor more."""
 
+import asyncio
 import gc
+import importlib.util
 import os
 import threading
 from collections.abc import Iterator
@@ -9,6 +11,17 @@ from pathlib import Path
 import pytest
 
 from support import children_of, descriptors_of, wait_until
+
+
+@pytest.fixture(autouse=True, scope="session")
+def libuv_has_its_pipe() -> None:
+    """The first loop of a process makes libuv open a pipe for signals, which it keeps."""
+    if importlib.util.find_spec("uvloop"):
+        import uvloop
+
+        loop = uvloop.new_event_loop()
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
 
 
 @pytest.fixture(autouse=True)

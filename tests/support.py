@@ -40,6 +40,7 @@ NAMES = [m.name for m in MODES if m.name in (*STREAM_NAMES, *DATAGRAM_NAMES)]
 CONCURRENT_STREAM_NAMES = [n for n in STREAM_NAMES if n not in ("tcp", "unix-stream")]
 HANDLE_NAMES = [m.name for m in MODES if echoservers.server_class(m.name).runs_handle]
 """The modes that run handlers with a ``handle()`` of their own."""
+ASYNC_NAMES = [n for n in NAMES if echoservers.server_class(n).runs_async]
 TCP_NAMES = [m.name for m in MODES if m.transport == "tcp"]
 UDP_NAMES = [m.name for m in MODES if m.transport == "udp"]
 UNIX_NAMES = [m.name for m in MODES if m.transport.startswith("unix")]

@@ -27,9 +27,11 @@ from echoservers import (
 from echoservers.registry import find_mode
 from plain import DATAGRAM_CLASSES, STREAM_CLASSES, client_of, running
 from support import (
+    ASYNC_NAMES,
     HANDLE_NAMES,
     NAMES,
     STREAM_NAMES,
+    TCP_NAMES,
     UDP_NAMES,
     free_address,
     receive_all,
@@ -337,13 +339,45 @@ class Inherited(AsyncRespond):
     framing_class = LineFraming
 
 
-@pytest.mark.parametrize("handler", [AsyncRespond, AsyncGreet, Inherited])
-@pytest.mark.parametrize("mode", NAMES)
+REFUSED = [
+    *((mode, AsyncGreet) for mode in NAMES),
+    *((m, handler) for m in NAMES if m not in ASYNC_NAMES for handler in (AsyncRespond, Inherited)),
+]
+
+
+@pytest.mark.parametrize(("mode", "handler"), REFUSED)
 def test_a_coroutine_is_refused_when_the_server_is_made(
     mode: str, handler: type, folder: Path
 ) -> None:
     with pytest.raises(HandlerNotSupported, match=rf"{handler.__name__}\.\w+ is `async def`"):
         echoservers.create_server(mode, free_address(mode, folder), handler)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_refusal_names_the_modes_of_the_same_transport_that_take_the_handler() -> None:
+    with pytest.raises(HandlerNotSupported) as caught:
+        echoservers.create_server("threading-tcp", ("127.0.0.1", 0), AsyncRespond)
+    named = str(caught.value).partition("; these take it: ")[2].split(", ")
+    assert named == [name for name in ASYNC_NAMES if name in TCP_NAMES]
+    with pytest.raises(HandlerNotSupported) as caught:
+        echoservers.create_server("asyncio-tcp", ("127.0.0.1", 0), OwnReading)
+    named = str(caught.value).partition("; these take it: ")[2].split(", ")
+    assert named == [name for name in HANDLE_NAMES if name in TCP_NAMES]
+    with pytest.raises(HandlerNotSupported) as caught:
+        echoservers.create_server("asyncio-tcp", ("127.0.0.1", 0), AsyncGreet)
+    assert "take it" not in str(caught.value)
+
+
+class OwnHandle(EchoHandler):
+    def handle(self) -> None:
+        raise AssertionError("nobody calls it")
+
+
+@pytest.mark.parametrize("mode", [name for name in NAMES if name not in HANDLE_NAMES])
+def test_an_own_handle_is_refused_by_a_model_that_moves_the_bytes(mode: str, folder: Path) -> None:
+    for handler in (OwnHandle, OwnReading):
+        with pytest.raises(HandlerNotSupported, match=rf"{handler.__name__} has a handle\(\) of its own"):
+            echoservers.create_server(mode, free_address(mode, folder), handler)
     assert list(folder.iterdir()) == []
 
 

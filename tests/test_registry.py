@@ -161,6 +161,19 @@ def test_a_mode_that_this_system_cannot_run_says_why(monkeypatch: pytest.MonkeyP
     assert not [name for name in left if "unix" in name]
 
 
+@pytest.mark.parametrize("package", ["uvloop", "gevent"])
+def test_a_mode_whose_package_is_missing_says_how_to_get_it(
+    package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    advice = f"pip install echoservers[{package}]"
+    for mode in echoservers.modes():
+        assert mode.available == (mode.name in AVAILABLE and package not in mode.model), mode
+        assert (advice in (mode.reason or "")) == (package in mode.model), mode
+    with pytest.raises(ModeNotAvailable, match=rf"{package}-tcp is not .*{re.escape(advice)}"):
+        echoservers.create_server(f"{package}-tcp", ("127.0.0.1", 0))
+
+
 # --- mode specs -------------------------------------------------------------------------
 
 
@@ -272,15 +285,19 @@ MODULE_OF_MODEL = {
     "epoll": {"reactors"},
     "thread-pool": {"thread_pool"},
     "prethreading": {"prethreading"},
+    "asyncio": {"coroutines"},
+    "uvloop": {"coroutines"},
+    "gevent": {"greenlets"},
 }
 HEAVY = {"asyncio", "ssl", "multiprocessing", "concurrent.futures", "matplotlib", "readline"}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if find_mode(name).model != "gevent"])
 def test_naming_a_mode_imports_its_own_model_and_nothing_heavy(name: str) -> None:
     code = (
         f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r})\n"
         "from echoservers import server_class, registry\n"
+        "registry._is_installed = lambda package: True\n"  # the path has no other packages
         f"registry.find_mode({name!r})\n"
         "assert not any(m.startswith('echoservers.models') for m in sys.modules)\n"
         f"server_class({name!r})\n"
@@ -293,7 +310,10 @@ def test_naming_a_mode_imports_its_own_model_and_nothing_heavy(name: str) -> Non
     models = {module for module in loaded if module.startswith("echoservers.models.")}
     assert models == {f"echoservers.models.{m}" for m in MODULE_OF_MODEL[find_mode(name).model]}
     # importlib.metadata, too: a name that is built in is found without it.
-    assert not loaded & (HEAVY | {"importlib.metadata", "argparse", "inspect"})
+    if "echoservers.models.coroutines" in models:  # asyncio brings much with it
+        assert not loaded & {"uvloop", "importlib.metadata", "argparse", "matplotlib"}
+    else:
+        assert not loaded & (HEAVY | {"importlib.metadata", "argparse", "inspect"})
 
 
 def test_a_program_that_serves_a_mode_loads_no_other_and_nothing_heavy(folder: Path) -> None:
@@ -408,10 +428,10 @@ def test_a_thread_that_cannot_be_started_leaves_nothing_open(
 @pytest.mark.parametrize("name", [name for name in NAMES if "unix" in name])
 def test_a_handler_that_is_refused_leaves_no_file_behind(name: str, folder: Path) -> None:
     with pytest.raises(HandlerNotSupported):
-        echoservers.create_server(name, free_address(name, folder), Asynchronous)
+        echoservers.create_server(name, free_address(name, folder), NoHandler)
     assert list(folder.iterdir()) == []
 
 
-class Asynchronous(EchoHandler):
-    async def respond(self, message: bytes) -> bytes:  # type: ignore[override]
-        return message
+class NoHandler(EchoHandler):  # for any mode
+    async def greet(self) -> bytes:  # type: ignore[override]
+        return b"hi"
