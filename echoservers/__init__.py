@@ -32,6 +32,11 @@ if TYPE_CHECKING:
     from .models.forks import ForkingUDPServer as ForkingUDPServer
     from .models.forks import ForkingUnixDatagramServer as ForkingUnixDatagramServer
     from .models.forks import ForkingUnixStreamServer as ForkingUnixStreamServer
+    from .models.prefork import PreforkMixIn as PreforkMixIn
+    from .models.prefork import PreforkTCPServer as PreforkTCPServer
+    from .models.prefork import PreforkUDPServer as PreforkUDPServer
+    from .models.prefork import PreforkUnixDatagramServer as PreforkUnixDatagramServer
+    from .models.prefork import PreforkUnixStreamServer as PreforkUnixStreamServer
     from .models.threads import ThreadingMixIn as ThreadingMixIn
     from .models.threads import ThreadingTCPServer as ThreadingTCPServer
     from .models.threads import ThreadingUDPServer as ThreadingUDPServer
@@ -72,6 +77,13 @@ _HOMES = {
         "ForkingUDPServer",
         "ForkingUnixDatagramServer",
         "ForkingUnixStreamServer",
+    ),
+    "models.prefork": (
+        "PreforkMixIn",
+        "PreforkTCPServer",
+        "PreforkUDPServer",
+        "PreforkUnixDatagramServer",
+        "PreforkUnixStreamServer",
     ),
     "models.threads": (
         "ThreadingMixIn",

@@ -47,6 +47,7 @@ class _Model(NamedTuple):
     good_for: str
     aliases: tuple[str, ...] = ()  # of the TCP mode
     needs: str | None = None  # a function of the os module
+    prefork: bool = True  # whether it runs in preforked workers too
 
 
 _TRANSPORTS = {
@@ -85,6 +86,21 @@ _MODELS: dict[str, _Model] = {
 }
 
 
+PREFORK = "prefork"
+"""Not one model more, but one over each: ``prefork-threading-tcp`` runs the threading model
+in every worker, ``prefork-tcp`` the iterative one."""
+
+_PREFORK_MIXIN = "echoservers.models.prefork:PreforkMixIn"
+
+_SPELLED_BY_ALIAS = {
+    "unp2": {"accept": "shared"},
+    "unp3": {"accept": "flock"},
+    "unp4": {"accept": "mutex"},
+    "unp5": {"accept": "handoff"},
+}
+"""Aliases of ``prefork-tcp`` that stand for a mode spec: the designs of UNP, chapter 30."""
+
+
 class Mode(NamedTuple):
     """A model over a transport, as ``--mode`` takes it."""
 
@@ -110,7 +126,7 @@ def register(name: str, model: type[ServingMixIn]) -> None:
 
     :param model: a mixin over `ServingMixIn`.  Its attributes ``serves`` and ``good_for``
         (text), if it has them, are shown by ``modes``; ``transports`` (names), if it has
-        it, says which it takes.
+        it, says which it takes; ``prefork = False`` that it cannot run in forked workers.
     :raises ValueError: the name is taken, or cannot be a model's; or the model wants a
         transport that there is not.
     :raises TypeError: *model* is not a class over `ServingMixIn`.
@@ -137,6 +153,7 @@ def _described(model: type) -> _Model:
         model,
         getattr(model, "serves", "what the model decides"),
         getattr(model, "good_for", (model.__doc__ or "").strip().partition("\n")[0]),
+        prefork=getattr(model, "prefork", True),
     )
 
 
@@ -155,11 +172,13 @@ def _load_third_party_models() -> dict[str, str]:
 def modes() -> list[Mode]:
     """Every mode, built in or added, with its availability on this system."""
     broken = _load_third_party_models()
+    models = {**_MODELS, **_registered}
     found = [
-        _describe(model, name, transport)
-        for name, model in {**_MODELS, **_registered}.items()
+        describe(model, name, transport)
+        for describe in (_describe, _describe_prefork)
+        for name, model in models.items()
         for transport in _TRANSPORTS
-        if transport in _transports_of(model)
+        if transport in _transports_of(model) and (describe is _describe or model.prefork)
     ]
     for name, why in broken.items():
         if name in _MODELS:  # a stranger's by the name of ours, which goes on
@@ -201,6 +220,26 @@ def _describe(model: _Model, name: str, transport: str) -> Mode:
     )
 
 
+def _describe_prefork(model: _Model, name: str, transport: str) -> Mode:
+    """The mode of *model* in preforked workers."""
+    mode = _describe(model, name, transport)
+    iterative = name == ITERATIVE
+    reason = mode.reason or (None if hasattr(os, "fork") else "this Python has no os.fork")
+    aliases: tuple[str, ...] = (f"{PREFORK}-{name}-{transport}",) if iterative else ()
+    if iterative and transport == "tcp":
+        aliases += tuple(_SPELLED_BY_ALIAS)
+    return Mode(
+        f"{PREFORK}-{mode.name}",
+        PREFORK if iterative else f"{PREFORK}-{name}",
+        transport,
+        aliases,
+        reason is None,
+        reason,
+        f"one of N processes: {model.serves}" if not iterative else "one of N processes",
+        "many cores" if iterative else "many cores, many clients",
+    )
+
+
 def find_mode(name: str) -> Mode:
     """The mode with this name or alias.
 
@@ -224,6 +263,10 @@ def _look_up(name: str) -> Mode | None:
             mode = _describe(model, model_name, transport)
             if name == mode.name or name in mode.aliases:
                 return mode
+            if model.prefork and name.startswith((PREFORK, "unp")):
+                mode = _describe_prefork(model, model_name, transport)
+                if name == mode.name or name in mode.aliases:
+                    return mode
     return None
 
 
@@ -252,13 +295,21 @@ def server_class(name: str) -> type[ServingMixIn]:
 
 
 def _compose(mode: Mode) -> type[ServingMixIn]:
+    if mode.model not in _MODELS and mode.model not in _registered:
+        inner = mode.name.removeprefix(f"{PREFORK}-")
+        return _mixed(_load(_PREFORK_MIXIN), server_class(inner), server_class(inner).__name__)
     transport = _TRANSPORTS[mode.transport]
     model = _MODELS.get(mode.model) or _registered[mode.model]
     base = _load(transport.server)
     if model.mixin is None:
         return cast(type[ServingMixIn], base)
     mixin = _load(model.mixin) if isinstance(model.mixin, str) else model.mixin
-    name = mixin.__name__.removesuffix("MixIn") + transport.class_suffix
+    return _mixed(mixin, base, transport.class_suffix)
+
+
+def _mixed(mixin: type, base: type, suffix: str) -> type[ServingMixIn]:
+    """The class of *mixin* over *base*, as it is written beside the mixin, or a new one."""
+    name = mixin.__name__.removesuffix("MixIn") + suffix
     written = getattr(sys.modules.get(mixin.__module__), name, None)
     if isinstance(written, type) and issubclass(written, mixin) and issubclass(written, base):
         return cast(type[ServingMixIn], written)
@@ -278,7 +329,7 @@ def parse_mode_spec(spec: str) -> tuple[Mode, dict[str, str]]:
     """
     name, _, rest = spec.partition(":")
     mode = find_mode(name)
-    options: dict[str, str] = {}
+    options = dict(_SPELLED_BY_ALIAS.get(name, {}))
     for part in filter(None, rest.split(",")):
         option, equals, value = part.partition("=")
         if not equals or not option:
