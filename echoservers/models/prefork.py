@@ -261,7 +261,7 @@ class PreforkMixIn(WorkerSide):
     def _heard(self, worker: Worker, word: bytes) -> None:
         if word == Word.STOP:
             self._stop_soon()
-        elif word == Word.ROOM:
+        elif word in (Word.ROOM, Word.READY):
             self._room()
 
     def _room(self) -> None:

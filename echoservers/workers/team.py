@@ -124,7 +124,7 @@ class Team:
     :param listener_of: the listener for a position; the master keeps it.
     :param work: called in a new worker; does not return.
     :param ended: called with a worker that has ended, before its slot is used again.
-    :param heard: called with what a worker says that is not the team's business.
+    :param heard: called when a worker is ready, and with what is not the team's business.
     """
 
     def __init__(
@@ -360,6 +360,7 @@ class Team:
         for word in words:
             if word == Word.READY:
                 self._is_ready(worker)
+                self._tell_heard(worker, word)
             elif word in (Word.TURNS, Word.PONG):
                 self._answered(worker)
             elif word == Word.TIRED:
