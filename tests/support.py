@@ -23,11 +23,23 @@ ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 20.0
 """Seconds for what happens within milliseconds on an idle machine."""
 
-MODES: list[Mode] = [mode for mode in echoservers.modes() if mode.available]
+COMMON_PREFORK = ("prefork-tcp", "prefork-udp", "prefork-unix-stream")
+"""Of the preforked modes those that the bodies for every mode run with; test_prefork.py has
+the others, which are made of the same parts."""
+
+MODES: list[Mode] = [
+    mode
+    for mode in echoservers.modes()
+    if mode.available and (not mode.name.startswith("prefork-") or mode.name in COMMON_PREFORK)
+]
 NAMES = [mode.name for mode in MODES]
 STREAM_NAMES = [m.name for m in MODES if m.transport in ("tcp", "unix-stream")]
 DATAGRAM_NAMES = [m.name for m in MODES if m.name not in STREAM_NAMES]
+CLIENTS_AT_ONCE = {"tcp": 1, "unix-stream": 1, "prefork-tcp": 2, "prefork-unix-stream": 2}
+"""How many clients at a time those modes serve that serve few, as `serving` starts them."""
 CONCURRENT_STREAM_NAMES = [n for n in STREAM_NAMES if n.startswith(("threading", "forking"))]
+OF_PROCESSES = ("forking", "prefork")
+"""How the names of modes begin that fork."""
 TCP_NAMES = [m.name for m in MODES if m.transport == "tcp"]
 UDP_NAMES = [m.name for m in MODES if m.transport == "udp"]
 UNIX_NAMES = [m.name for m in MODES if m.transport.startswith("unix")]
@@ -44,10 +56,12 @@ def free_address(mode: str, folder: Path) -> Any:
 def serving(mode: str, folder: Path, handler: Any = None, **options: Any) -> Iterator[Any]:
     """A server of *mode* that serves in a thread of this process; in its own, if it forks."""
     options.setdefault("drain_timeout", 3)
+    if mode.startswith("prefork"):
+        options.setdefault("workers", 2)  # whatever this machine has
     address = free_address(mode, folder)
     if "host" in options:
         address = (options.pop("host"), 0)
-    if mode.startswith("forking"):
+    if mode.startswith(OF_PROCESSES):
         with ControlledServer(mode, address, handler, options) as controlled:
             yield controlled
     else:
@@ -283,7 +297,8 @@ def program(*arguments: str, **popen: Any) -> Iterator[Program]:
 def serve_arguments(mode: str, folder: Path) -> list[str]:
     """The arguments that serve *mode* where nobody else does."""
     where = ["--path", str(folder / "server.sock")] if "unix" in mode else ["--port", "0"]
-    return ["--mode", mode, *where]
+    workers = ["--workers", "2"] if mode.startswith("prefork") else []
+    return ["--mode", mode, *where, *workers]
 
 
 def run_cli(*arguments: str, **options: Any) -> subprocess.CompletedProcess[bytes]:

@@ -255,9 +255,11 @@ class WorkerSide(ServingMixIn):
         return DrainResult(0, 0)
 
     def abort(self) -> None:
-        super().abort()
         if self._link is not None and isinstance(self._activity, SharedActivity):
-            self._activity.board.column("aborted")[self._slot] = self._aborted
+            # Told before it is done: when the last has ended, the process ends.
+            cut = sum(not record.aborted for record in self._activity.snapshot())
+            self._activity.board.column("aborted")[self._slot] = self._aborted + cut
+        super().abort()
 
     def _finish_work(self, until_idle: Callable[[float], bool]) -> None:
         """The loop has ended: let those who are being served finish."""
