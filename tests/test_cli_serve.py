@@ -157,7 +157,10 @@ SAMPLES = {
     "octal": ("640", repr(0o640)),
     "processes": ("50", "50"),
     "queue|refuse": ("refuse", "'refuse'"),
+    "requests": ("100000", "100000"),
     "seconds": ("2.5", "2.5"),
+    "shared|flock|mutex|handoff|reuseport": ("flock", "'flock'"),
+    "workers": ("3", "3"),
 }
 
 

@@ -37,8 +37,22 @@ __all__ = [
 ]
 
 SPARE_SLOTS = 64
-"""Processes beyond twice ``workers`` that the shared memory has room for: those added by
+"""Processes beyond ``workers`` that the shared memory has room for: those added by
 `add_worker`, and old ones that end."""
+
+MOST_WORKERS = 1000
+"""Far more than any machine of today has CPUs, and a slip does not fill it with processes."""
+
+
+def _worker_count(value: Any) -> int:
+    """A whole number from 1 to `MOST_WORKERS`."""
+    try:
+        number = count(value)
+    except ValueError:
+        number = 0  # refused below, with the message
+    if not 0 < number <= MOST_WORKERS:
+        raise ValueError(f"expected a whole number from 1 to {MOST_WORKERS}")
+    return number
 
 
 def _usable_cpus() -> int:
@@ -72,7 +86,7 @@ class PreforkMixIn(WorkerSide):
     """
 
     workers: Annotated[
-        int, Option(count, "processes", "serve in this many processes; default: one a CPU")
+        int, Option(_worker_count, "workers", "serve in this many processes; default: one a CPU")
     ] = _usable_cpus()  # more would only take turns, unless their handlers wait
 
     accept: Annotated[
@@ -102,8 +116,8 @@ class PreforkMixIn(WorkerSide):
         super()._prepare_admission()
         if self._link is not None:
             return
-        slots = MASTER + 1 + 2 * self.workers + SPARE_SLOTS
-        self._board = board = Board(slots, self.max_connections)
+        slots = MASTER + 1 + self.workers + SPARE_SLOTS
+        self._board = board = Board(slots, 1 if self._serves_in_loop else self.max_connections)
         self._team = Team(
             self._loop, slots, self._listener_of, self._work, self._worker_ended, self._heard
         )

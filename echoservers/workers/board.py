@@ -36,9 +36,9 @@ REASONS = 16
 _NAME = 56  # bytes; with the count one reason takes 64, a line of the processor's cache
 _REASON = 8 + _NAME
 
-BORROWED_CELLS = 4096
+BORROWED_CELLS = 1024
 """Connections at a time of one worker whose counts others see at once; beyond it they are
-seen when the connection ends.  360 KB a worker, which cost nothing until they are used."""
+seen when the connection ends.  90 KB a worker, which cost nothing until they are used."""
 
 
 class Board:

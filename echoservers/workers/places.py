@@ -17,6 +17,10 @@ from .board import Board
 __all__ = ["Places", "RecordLock", "SourceTable", "private_file"]
 
 
+MOST_SOURCES = 65_536
+"""Sources at a time that are counted apart, 8 bytes a process each; a further one waits."""
+
+
 def private_file() -> int:
     """The descriptor of a new file that no path leads to, for record locks."""
     if hasattr(os, "memfd_create"):
@@ -74,6 +78,8 @@ class Places:
         """Take a place for a connection of the process *slot*; False when there is none."""
         with self._own:
             self._held[slot] += 1
+        if self._waiting[slot]:
+            self._waiting[slot] = 0
         if sum(self._held) + self._board.slots <= self.limit:
             return True
         with self._lock:
@@ -83,16 +89,12 @@ class Places:
                 self._held[slot] -= 1
             return False
 
-    def take_or_wait(self, slot: int) -> bool:
-        """Take a place; if there is none, have `wanted` tell those who leave one."""
-        if self.take(slot):
-            self._waiting[slot] = 0
-            return True
+    def wait(self, slot: int) -> None:
+        """Have `leave` tell those who leave a place, until the process *slot* has taken one.
+
+        One may have been left before: whoever waits looks at `left` once more.
+        """
         self._waiting[slot] = 1
-        if not self.take(slot):  # again: one may have been left before we said so
-            return False
-        self._waiting[slot] = 0
-        return True
 
     def leave(self, slot: int) -> bool:
         """Give a place back; whether somebody waits for one."""
@@ -146,7 +148,7 @@ class SourceTable:
     _FREE = bytes(8)
 
     def __init__(self, connections: int, slots: int) -> None:
-        self._rows = connections + slots  # each row has a connection, and each worker one more
+        self._rows = min(connections, MOST_SOURCES) + slots  # each has one connection at least
         self._slots = slots
         self._keys = mmap.mmap(-1, 8 * self._rows)
         self._counts = memoryview(mmap.mmap(-1, 8 * self._rows * slots)).cast("Q")

@@ -122,7 +122,7 @@ class WorkerSide(ServingMixIn):
         if not self._takes_place_first:
             return self._accept_in_turn()
         assert self._places is not None
-        if not self._places.take_or_wait(self._slot):
+        if not self._places.take(self._slot):
             self._pause(0.0)
             raise BlockingIOError
         try:
@@ -144,6 +144,11 @@ class WorkerSide(ServingMixIn):
                 self._pass_gate_on()
             else:
                 gate.release()
+
+    def _pause(self, until: float) -> None:
+        super()._pause(until)
+        if self._takes_place_first and self._places is not None:
+            self._places.wait(self._slot)  # and look once more before the next wait
 
     def _listen(self, wanted: bool) -> None:
         gate = None if self._link is None else self._gate
@@ -179,6 +184,9 @@ class WorkerSide(ServingMixIn):
             super()._turn(longest)
             return
         self._tell_once(Word.TURNS)
+        if self._draining and self._paused and self._time_to_resume() == 0:
+            self._paused = False  # another has made room just now; nothing more may come
+            return
         waited_with_it = self._gate_held
         super()._turn(longest)
         if (
