@@ -145,10 +145,13 @@ class WorkerSide(ServingMixIn):
             else:
                 gate.release()
 
-    def _pause(self, until: float) -> None:
-        super()._pause(until)
-        if self._takes_place_first and self._places is not None:
-            self._places.wait(self._slot)  # and look once more before the next wait
+    def _time_to_resume(self) -> float | None:
+        wait = super()._time_to_resume()
+        if wait is None and self._takes_place_first and self._places is not None:
+            # Have those tell us who leave a place; one may have been left just before.
+            self._places.wait(self._slot)
+            wait = super()._time_to_resume()
+        return wait
 
     def _listen(self, wanted: bool) -> None:
         gate = None if self._link is None else self._gate
@@ -184,9 +187,13 @@ class WorkerSide(ServingMixIn):
             super()._turn(longest)
             return
         self._tell_once(Word.TURNS)
-        if self._draining and self._paused and self._time_to_resume() == 0:
-            self._paused = False  # another has made room just now; nothing more may come
-            return
+        if self._draining and self._paused:
+            # Not by listening: another worker may have taken what was there.
+            self._paused = False
+            wait = self._time_to_resume()
+            if wait == 0:
+                return
+            longest = min((t for t in (wait, longest) if t is not None), default=None)
         waited_with_it = self._gate_held
         super()._turn(longest)
         if (
