@@ -366,9 +366,9 @@ class PreforkMixIn(WorkerSide):
         return True
 
     def _resume_handing_over(self) -> None:
-        if self.accept == "handoff" and not self._paused and not self._stop_requested:
-            assert self._board is not None
-            self._board.column("waiting")[MASTER] = 0
+        assert self._board is not None
+        self._board.column("waiting")[MASTER] = 0
+        if self._serving_thread is not None and not (self._paused or self._stop_requested):
             self._listen(True)
 
     def _time_to_resume(self) -> float | None:

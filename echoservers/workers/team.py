@@ -451,9 +451,6 @@ class Team:
 
     def least_busy(self, board: Board, most: int | None) -> Worker | None:
         """Who has the least to do, and fewer than *most* connections; None: nobody."""
-        best, least = None, NEVER if most is None else most
-        for worker in self.current.values():
-            load = worker.load(board)
-            if load < least and worker.ready:
-                best, least = worker, load
-        return best
+        loads = [(w.load(board), w.handed, w.slot) for w in self.current.values() if w.ready]
+        load, _, slot = min(loads, default=(0, 0, MASTER))
+        return None if slot == MASTER or (most is not None and load >= most) else self.all[slot]
