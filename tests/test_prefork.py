@@ -1,6 +1,7 @@
 """Preforked workers over every model: who accepts, and what is one number over all of them."""
 
 import os
+import select
 import socket
 import threading
 from pathlib import Path
@@ -254,10 +255,12 @@ def test_beyond_the_limit_clients_wait_and_are_served_in_the_end(
         clients = [connect(server) for _ in range(20)]
         for number, client in enumerate(clients):
             client.sendall(b"client %02d" % number)
-        for number, client in enumerate(clients):
-            assert server.stats()["active"] <= 2
-            assert receive_exactly(client, 9) == b"client %02d" % number
-            client.close()
+        waiting = {client: b"client %02d" % number for number, client in enumerate(clients)}
+        while waiting:
+            for client in select.select(waiting, [], [], PATIENCE)[0]:
+                assert server.stats()["active"] <= 2
+                assert receive_exactly(client, 9) == waiting.pop(client)
+                client.close()
         wait_until(lambda: server.stats()["closed"] == 20, "all are over")
         assert server.stats()["refused"] == {}
 

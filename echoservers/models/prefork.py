@@ -22,7 +22,7 @@ from ..options import Option, choice, count, count_or_none, seconds_or_none
 from ..serving import DrainResult
 from ..transports import TCPServer, UDPServer, UnixDatagramServer, UnixStreamServer
 from ..workers.board import MASTER, Board, SharedActivity
-from ..workers.gates import ACCEPT, HandedOver, check_accept, hand_over, make_gate
+from ..workers.gates import ACCEPT, HandedOver, check_accept, hand_over, make_gate, share_out
 from ..workers.link import Link, Word
 from ..workers.places import Places
 from ..workers.side import WorkerSide
@@ -258,8 +258,15 @@ class PreforkMixIn(WorkerSide):
             if what == "reload":
                 self._team.replace_all()
             else:
-                self._team.change(1 if what == "add" else -1)
+                self._change_number(1 if what == "add" else -1)
         self._team.see_to_it()
+
+    def _change_number(self, by: int) -> None:
+        self._team.change(by)
+        if self.accept == "reuseport":
+            for position in range(self._team.wanted):
+                self._listener_of(position)
+            share_out(self.socket, self._team.wanted)
 
     def _worker_ended(self, worker: Worker) -> int:
         """A worker has ended: whatever it had is for the others again."""
@@ -269,6 +276,8 @@ class PreforkMixIn(WorkerSide):
         if self._places is not None:
             self._places.evict(worker.slot)
         lost = self._board.retire(worker.slot, self._aborting or (worker.killed and worker.leaving))
+        if worker.position >= self._team.wanted and worker.position in self._listeners:
+            self._listeners.pop(worker.position).close()
         self._room()
         return lost
 

@@ -25,6 +25,7 @@ class Word:
 
     # to a worker
     LEAVE = b"l"  # accept no more, and end when nobody is being served any more
+    LEAVE_LAST = b"L"  # the same, and nobody comes after it: leave nothing at a listener of its own
     DRAIN = b"d"  # the same, with an end to the input of all connections
     ABORT = b"a"  # cut all connections
     WAKE = b"w"  # there is room for a connection again

@@ -41,6 +41,8 @@ class WorkerSide(ServingMixIn):
     _takes_places = False
     _takes_place_first = False
     _leaving = False
+    _own_listener = False
+    _emptying = False
     _pinged = False
     _told: frozenset[bytes] = frozenset()
     _tired_after: int | None = None
@@ -65,6 +67,7 @@ class WorkerSide(ServingMixIn):
         if handed or listener is not self.socket:
             self.socket.close()
             self.socket = listener
+            self._own_listener = not handed
         # A worker that serves one at a time, in its loop, has one place by itself.
         can_bind = not self._serves_in_loop or self.max_connections < board.slots
         by_master = handed and self.overflow == "queue"
@@ -91,6 +94,7 @@ class WorkerSide(ServingMixIn):
         """What to do at a word of the master; in the thread that hears it."""
         return {
             Word.LEAVE: self._leave,
+            Word.LEAVE_LAST: self._leave_last,
             Word.DRAIN: self.start_drain,
             Word.ABORT: self.abort,
             Word.WAKE: self._loop.wake,
@@ -102,6 +106,13 @@ class WorkerSide(ServingMixIn):
         if not isinstance(self.socket, HandedOver):  # that ends behind what is on its way
             self._stop_requested = True
         self._loop.wake()
+
+    def _leave_last(self) -> None:
+        if self._own_listener:
+            self._emptying = True  # and then it leaves
+            self._loop.wake()
+        else:
+            self._leave()
 
     def _answer_ping(self) -> None:
         self._pinged = True
@@ -200,6 +211,8 @@ class WorkerSide(ServingMixIn):
             waited_with_it and self._gate_held
         ):  # something else has ended the wait: others come first now
             self._pass_gate_on()
+        if self._emptying and not self._paused and not self._more.poll(0):
+            self._leave()
         if self._pinged:
             self._pinged = False
             self._link.tell(Word.PONG)

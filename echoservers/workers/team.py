@@ -206,16 +206,16 @@ class Team:
             self._replace(worker)
 
     def _replace(self, worker: Worker) -> None:
-        replacing = self._replacement is not None and worker in self._replacement
+        replacing = self._replacement is not None and worker is self._replacement[0]
         if not (worker.leaving or replacing or worker in self._to_replace):
             self._to_replace.append(worker)
 
-    def _leave(self, worker: Worker) -> None:
+    def _leave(self, worker: Worker, word: bytes = Word.LEAVE) -> None:
         """Let *worker* end: nobody is cut off for ``drain_timeout``."""
         worker.leaving = True
         if self.current.get(worker.position) is worker:
             del self.current[worker.position]
-        worker.tell(Word.LEAVE)
+        worker.tell(word)
         worker.end_channel()
         worker.steps.extend(
             (
@@ -256,7 +256,7 @@ class Team:
         if self._stopping:
             return
         for position in [p for p in self.current if p >= self.wanted]:
-            self._leave(self.current[position])
+            self._leave(self.current[position], Word.LEAVE_LAST)
         for position in self._missing():
             if now < self._start_at or not self._spawn(position):
                 break
