@@ -49,6 +49,9 @@ def check_accept(accept: str, family: int, kind: int) -> None:
         "handoff": kind == socket.SOCK_STREAM,
         "reuseport": family != socket.AF_UNIX and hasattr(socket, "SO_REUSEPORT"),
     }
+    if accept not in fit:  # an attribute of a class, which nobody has read
+        names = ", ".join(ACCEPT[:-1])
+        raise OptionError(f"accept={accept!r}: expected {names} or {ACCEPT[-1]}")
     if not fit[accept]:
         reason = {
             "mutex": "this system has no eventfd",

@@ -263,6 +263,10 @@ class WorkerSide(ServingMixIn):
             if accepted + at_once >= self._tired_after:
                 self._tell_once(Word.TIRED)
 
+    def _loop_would_wait_for(self, record: ActiveRequest) -> bool:
+        # A worker that leaves is in no hurry: another serves already.
+        return not self._leaving and super()._loop_would_wait_for(record)
+
     # --- end ------------------------------------------------------------------------
 
     def _end(self, record: ActiveRequest) -> None:

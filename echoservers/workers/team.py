@@ -331,6 +331,8 @@ class Team:
         worker.others_control.close()
         if worker.others_channel is not None:
             worker.others_channel.close()
+        if self.timeout is not None:
+            worker.answer_by = worker.began + self.timeout  # its first word is due
         self._free.remove(worker.slot)
         self.all[worker.slot] = worker
         self.current[position] = worker
@@ -371,6 +373,7 @@ class Team:
     def _is_ready(self, worker: Worker) -> None:
         worker.ready = self._ever_ready = True
         worker.began = time.monotonic()
+        worker.answer_by = NEVER  # until it says that its loop answers
         if self._replacement is not None and self._replacement[1] is worker:
             old, _ = self._replacement
             self._leave(old)
