@@ -11,22 +11,22 @@ What is one over all workers, the limits and the counters, is in memory that the
 
 import contextlib
 import os
-import socket
 import time
 from collections import deque
 from typing import Annotated, Any, NoReturn
 
-from ..admission import ACCEPT_BATCH, AdmissionMixIn
+from ..admission import AdmissionMixIn
 from ..log import logger
 from ..options import Option, choice, count, count_or_none, seconds_or_none
 from ..serving import DrainResult
 from ..transports import TCPServer, UDPServer, UnixDatagramServer, UnixStreamServer
 from ..workers.board import MASTER, Board, SharedActivity
-from ..workers.gates import ACCEPT, HandedOver, check_accept, hand_over, make_gate, share_out
+from ..workers.gates import ACCEPT, HandedOver, check_accept, make_gate
 from ..workers.link import Link, Word
+from ..workers.listening import Listening
 from ..workers.places import Places
-from ..workers.side import WorkerSide
-from ..workers.team import Team, Worker
+from ..workers.process import Worker
+from ..workers.team import Team
 
 __all__ = [
     "PreforkMixIn",
@@ -61,7 +61,7 @@ def _usable_cpus() -> int:
     return os.cpu_count() or 1
 
 
-class PreforkMixIn(WorkerSide):
+class PreforkMixIn(Listening):
     """Serve in ``workers`` processes, each with the model below; the master supervises.
 
     ``accept`` says who accepts next: see `echoservers.workers.gates`.  ``max_connections``,
@@ -108,8 +108,6 @@ class PreforkMixIn(WorkerSide):
             " serves in its loop that is a slow client, too",
         ),
     ] = None  # in the iterative model a client that thinks would end its worker
-
-    _board: Board | None = None
 
     def _prepare_admission(self) -> None:
         check_accept(self.accept, self.address_family, self.socket_type)
@@ -207,18 +205,6 @@ class PreforkMixIn(WorkerSide):
 
     # --- the master -----------------------------------------------------------------
 
-    def server_bind(self) -> None:
-        super().server_bind()  # type: ignore[misc] # of the class behind the mixins
-        if self.accept == "reuseport":
-            # Only now: another program that has the port is an error, as ever.
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-
-    def close_listener(self) -> None:
-        super().close_listener()
-        while self._listeners:
-            _, listener = self._listeners.popitem()
-            listener.close()
-
     def _prepare_to_serve(self) -> None:
         if self._link is not None:  # what a model prepares is for the workers
             super()._prepare_to_serve()
@@ -261,13 +247,6 @@ class PreforkMixIn(WorkerSide):
                 self._change_number(1 if what == "add" else -1)
         self._team.see_to_it()
 
-    def _change_number(self, by: int) -> None:
-        self._team.change(by)
-        if self.accept == "reuseport":
-            for position in range(self._team.wanted):
-                self._listener_of(position)
-            share_out(self.socket, self._team.wanted)
-
     def _worker_ended(self, worker: Worker) -> int:
         """A worker has ended: whatever it had is for the others again."""
         assert self._board is not None
@@ -296,101 +275,6 @@ class PreforkMixIn(WorkerSide):
                 self._resume_handing_over()
             elif slot in self._team.all:
                 self._team.all[slot].tell(Word.WAKE)
-
-    # --- a listener for each --------------------------------------------------------
-
-    def _listener_of(self, position: int) -> Any:
-        """The listener at *position*; the master keeps it, so that what waits there stays."""
-        if position == 0 or self.accept != "reuseport":
-            return self.socket
-        if position not in self._listeners:
-            self._listeners[position] = self._another_listener()
-        return self._listeners[position]
-
-    def _another_listener(self) -> Any:
-        first, address = self.socket, self.server_address
-        self.socket = socket.socket(self.address_family, self.socket_type)
-        try:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            self.server_bind()
-            self.server_activate()
-            if self.is_stream:
-                self.socket.setblocking(False)
-        except BaseException:
-            self.socket.close()
-            raise
-        else:
-            return self.socket
-        finally:
-            self.socket, self.server_address = first, address
-
-    # --- handing over ---------------------------------------------------------------
-
-    def _listen(self, wanted: bool) -> None:
-        if self._link is not None:
-            super()._listen(wanted)
-        elif self.accept == "handoff":
-            AdmissionMixIn._listen(self, wanted)
-
-    def _accept_batch(self) -> None:
-        if self._link is not None:
-            super()._accept_batch()
-            return
-        for _ in range(ACCEPT_BATCH):
-            worker = self._taker()
-            if worker is None:
-                self._listen(False)
-                return
-            if not self._pass_one(worker) or self._stop_requested or not self._more.poll(0):
-                return
-
-    def _taker(self) -> Worker | None:
-        """Who takes the next connection; None: nobody can, and we are told when somebody can."""
-        assert self._board is not None
-        waiting = self._board.column("waiting")
-        worker = None
-        for attempt in (1, 0):  # once more after it was said: it may have been just then
-            waiting[MASTER] = 1 - attempt
-            in_all = sum(worker.load(self._board) for worker in self._team.all.values())
-            if self.overflow == "refuse" or in_all < self.max_connections:
-                worker = self._team.least_busy(self._board, 1 if self._serves_in_loop else None)
-            if worker is not None:
-                waiting[MASTER] = 0
-                break
-        return worker
-
-    def _pass_one(self, worker: Worker) -> bool:
-        try:
-            connection, _ = self.socket.accept()
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            return self._accept_failed(error)
-        self._failed_accepts = 0
-        with connection:
-            if worker.channel is not None and hand_over(worker.channel, connection):
-                worker.handed += 1
-            else:
-                self._activity.refuse("no_worker")
-        return True
-
-    def _resume_handing_over(self) -> None:
-        assert self._board is not None
-        self._board.column("waiting")[MASTER] = 0
-        if self._serving_thread is not None and not (self._paused or self._stop_requested):
-            self._listen(True)
-
-    def _time_to_resume(self) -> float | None:
-        if self._link is not None:
-            return super()._time_to_resume()
-        return max(0.0, self._resume_at - time.monotonic())
-
-    def _hand_backlog_over(self) -> None:
-        assert self._board is not None
-        for _ in range(max(ACCEPT_BATCH, getattr(self, "request_queue_size", 0))):
-            worker = self._team.least_busy(self._board, None)
-            if worker is None or not self._pass_one(worker):
-                return
 
     # --- in a new worker ------------------------------------------------------------
 

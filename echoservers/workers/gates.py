@@ -13,6 +13,7 @@ the worker's own listener does.
 
 import os
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from ..errors import OptionError
@@ -154,6 +155,8 @@ class HandedOver:
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
         channel.setblocking(False)
+        self.on_lost: Callable[[str], object] | None = None
+        """Called with the reason when what was handed over cannot be served."""
 
     def accept(self) -> tuple[socket.socket, Any]:
         """The next connection, as from a listening socket.
@@ -162,18 +165,23 @@ class HandedOver:
         :raises OSError: its peer has gone, or the master has; then this is closed.
         """
         data, descriptors, _, _ = socket.recv_fds(self._channel, 1, 1, _CLOSE_ON_EXEC)
-        if not descriptors:
-            if not data:
-                self._channel.close()
-            raise ConnectionAbortedError("nothing was handed over")
+        if not data:
+            self._channel.close()
+            raise ConnectionAbortedError("nobody hands anything over any more")
+        if not descriptors:  # recvmsg(2): this process may have no more of them
+            raise self._lost("no_descriptor")
         connection = socket.socket(fileno=descriptors[0])
         try:
             connection.setblocking(True)
-            address = connection.getpeername()
+            return connection, connection.getpeername()
         except OSError:
             connection.close()
-            raise
-        return connection, address
+            raise self._lost("peer_gone") from None
+
+    def _lost(self, reason: str) -> OSError:
+        if self.on_lost is not None:
+            self.on_lost(reason)
+        return ConnectionAbortedError(f"a connection is lost: {reason}")
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._channel, name)  # fileno, close, settimeout, ...

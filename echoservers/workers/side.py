@@ -64,6 +64,8 @@ class WorkerSide(ServingMixIn):
         if isinstance(self._gate, MutexGate):
             self._gate.slot = slot
         handed = isinstance(listener, HandedOver)
+        if isinstance(listener, HandedOver):
+            listener.on_lost = activity.refuse
         if handed or listener is not self.socket:
             self.socket.close()
             self.socket = listener

@@ -17,9 +17,10 @@ from typing import Any, NoReturn
 from ..log import Throttle, logger
 from ..loop import Loop
 from .board import MASTER, Board
-from .link import Word, hear, say
+from .link import Word, hear
+from .process import NEVER, Worker
 
-__all__ = ["Team", "Worker"]
+__all__ = ["Team"]
 
 STABLE_TIME = 1.0
 """Seconds after which a worker that ends has not died at its start."""
@@ -46,74 +47,8 @@ KILL_TIME = 0.5
 SWEEP_INTERVAL = 0.2
 """Seconds between looks at workers that cannot be watched (no process descriptors)."""
 
-NEVER = float("inf")
-
 _SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU}
 """Held back around a fork: until it has its own handlers a child must not run its master's."""
-
-
-class Worker:
-    """What the master knows of one of its workers."""
-
-    def __init__(self, slot: int, position: int) -> None:
-        self.slot = slot
-        """On the board; its own while it lives."""
-        self.position = position
-        """Among the workers; its successor has the same."""
-        self.pid = 0
-        self.descriptor = -1
-        self.control, self.others_control = socket.socketpair()
-        self.listener: Any = None
-        self.channel: socket.socket | None = None
-        self.others_channel: socket.socket | None = None
-        self.signal_mask: set[int] = set()
-        """Of the master, for the worker to put back."""
-        self.began = time.monotonic()
-        self.ready = False
-        self.leaving = False
-        self.killed = False
-        self.handed = 0
-        """Connections that were handed to it."""
-        self.next_step = NEVER
-        self.steps: deque[tuple[float, Callable[[Worker], None]]] = deque()
-        self.ping_at = NEVER
-        self.answer_by = NEVER
-
-    def load(self, board: Board) -> int:
-        """How many connections were handed to it that are not over."""
-        return self.handed - board.column("closed")[self.slot] - board.column("refused")[self.slot]
-
-    def tell(self, word: bytes) -> None:
-        """Say *word* to it."""
-        say(self.control, word)
-
-    def end_channel(self) -> None:
-        """Hand nothing over to it any more; it takes what is on its way."""
-        if self.channel is not None:
-            try:
-                self.channel.shutdown(socket.SHUT_WR)
-            except OSError:
-                return  # it has gone
-
-    def kill(self) -> None:
-        """End it at once."""
-        self.killed = True
-        try:
-            if self.descriptor >= 0:
-                signal.pidfd_send_signal(self.descriptor, signal.SIGKILL)
-            else:
-                os.kill(self.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return  # it has ended already
-
-    def release(self) -> None:
-        """Close what we have of it."""
-        for sock in (self.control, self.others_control, self.channel, self.others_channel):
-            if sock is not None:
-                sock.close()
-        descriptor, self.descriptor = self.descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
 
 
 class Team:
@@ -452,8 +387,7 @@ class Team:
 
     # --- handing over ---------------------------------------------------------------
 
-    def least_busy(self, board: Board, most: int | None) -> Worker | None:
-        """Who has the least to do, and fewer than *most* connections; None: nobody."""
+    def by_load(self, board: Board, most: int | None) -> list[Worker]:
+        """Who serves, and fewer than *most* connections; the one with the least to do first."""
         loads = [(w.load(board), w.handed, w.slot) for w in self.current.values() if w.ready]
-        load, _, slot = min(loads, default=(0, 0, MASTER))
-        return None if slot == MASTER or (most is not None and load >= most) else self.all[slot]
+        return [self.all[slot] for load, _, slot in sorted(loads) if most is None or load < most]
