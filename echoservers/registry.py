@@ -172,13 +172,14 @@ def _load_third_party_models() -> dict[str, str]:
 def modes() -> list[Mode]:
     """Every mode, built in or added, with its availability on this system."""
     broken = _load_third_party_models()
-    models = {**_MODELS, **_registered}
     found = [
         describe(model, name, transport)
+        for models in (_MODELS, _registered)
         for describe in (_describe, _describe_prefork)
         for name, model in models.items()
+        if describe is _describe or model.prefork
         for transport in _TRANSPORTS
-        if transport in _transports_of(model) and (describe is _describe or model.prefork)
+        if transport in _transports_of(model)
     ]
     for name, why in broken.items():
         if name in _MODELS:  # a stranger's by the name of ours, which goes on

@@ -27,6 +27,7 @@ COMMON_PREFORK = ("prefork-tcp", "prefork-udp", "prefork-unix-stream")
 """Of the preforked modes those that the bodies for every mode run with; test_prefork.py has
 the others, which are made of the same parts."""
 
+ALL_NAMES = [mode.name for mode in echoservers.modes() if mode.available]
 MODES: list[Mode] = [
     mode
     for mode in echoservers.modes()

@@ -16,7 +16,7 @@ import pytest
 import echoservers
 from echoservers import EchoClient, ServingMixIn, UnknownMode, registry
 from echoservers.registry import find_mode
-from support import NAMES, ROOT, echo_once, program, run_cli, serve_arguments, serving
+from support import ALL_NAMES, ROOT, echo_once, program, run_cli, serve_arguments, serving
 
 TRANSPORTS = ("tcp", "udp", "unix-stream", "unix-datagram")
 
@@ -130,7 +130,7 @@ def test_a_model_may_be_registered_twice_but_not_replaced() -> None:
 def test_what_cannot_be_a_model_is_refused(name: str, model: Any, error: type[Exception]) -> None:
     with pytest.raises(error):
         echoservers.register(name, model)
-    assert len(echoservers.modes()) == len(NAMES)
+    assert len(echoservers.modes()) == len(ALL_NAMES)
 
 
 @pytest.mark.usefixtures("fresh_registry")
@@ -244,7 +244,10 @@ def test_the_options_of_an_installed_model_are_flags_and_go_into_a_spec(
 
 def test_installed_models_are_listed_behind_the_built_in_ones(installed: dict[str, str]) -> None:
     found = modes_by_name(installed)
-    assert list(found) == [*BUILT_IN, *(f"shout-{transport}" for transport in TRANSPORTS)]
+    assert list(found) == [
+        *BUILT_IN,
+        *(f"{kind}shout-{t}" for kind in ("", "prefork-") for t in TRANSPORTS),
+    ]
     assert found["shout-udp"] == {
         "name": "shout-udp",
         "model": "shout",
@@ -274,8 +277,11 @@ def test_an_installed_handler_runs_in_a_built_in_mode_and_is_named_where_one_is_
 
 # --- packages that are broken -----------------------------------------------------------
 
+MODELS = ("iterative", "threading", "forking")
 BUILT_IN = [
-    name for name in NAMES if find_mode(name).model in ("iterative", "threading", "forking")
+    name
+    for name in ALL_NAMES
+    if find_mode(name).model.removeprefix("prefork-") in (*MODELS, "prefork")
 ]
 
 

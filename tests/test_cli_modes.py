@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import echoservers
-from support import NAMES, PATIENCE, ROOT, run_cli
+from support import ALL_NAMES, PATIENCE, ROOT, run_cli
 
 
 def modes_where(preparation: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -53,7 +53,7 @@ def test_the_table_says_why_a_mode_is_not_available() -> None:
     done = modes_where(WITHOUT_FORK, "modes")
     assert done.returncode == 0
     for row in table(done.stdout)[1:]:
-        expected = "no: this Python has no os.fork" if "forking" in row[0] else "yes"
+        expected = "no: this Python has no os.fork" if "fork" in row[0] else "yes"
         assert row[3] == expected
 
 
@@ -67,7 +67,7 @@ def test_json_lists_an_object_for_each_mode() -> None:
     done = run_cli("modes", "--json")
     assert done.returncode == 0
     found = listed(done.stdout.decode())
-    assert list(found) == NAMES
+    assert list(found) == ALL_NAMES
     for entry in found.values():
         assert list(entry) == ["name", "model", "transport", "aliases", "available", "reason"]
         assert entry["available"] is True
@@ -88,13 +88,13 @@ def test_every_alias_is_taken_by_mode() -> None:
 @pytest.mark.parametrize(
     ("preparation", "missing", "reason"),
     [
-        (WITHOUT_FORK, "forking", "this Python has no os.fork"),
+        (WITHOUT_FORK, "fork", "this Python has no os.fork"),
         (WITHOUT_UNIX_SOCKETS, "unix", "this Python has no socket.AF_UNIX"),
     ],
 )
 def test_json_tells_what_is_not_available(preparation: str, missing: str, reason: str) -> None:
     found = listed(modes_where(preparation, "modes", "--json").stdout)
-    assert list(found) == NAMES
+    assert list(found) == ALL_NAMES
     for name, entry in found.items():
         assert entry["available"] is (missing not in name)
         assert entry["reason"] == (reason if missing in name else None)

@@ -25,6 +25,7 @@ from echoservers import (
 from echoservers.handlers import HANDLERS
 from echoservers.registry import find_handler, find_mode, parse_mode_spec
 from support import (
+    ALL_NAMES,
     NAMES,
     echo_once,
     free_address,
@@ -118,7 +119,7 @@ def test_a_server_asked_for_by_an_alias_has_the_name_of_its_mode() -> None:
         ("threading", "threading-tcp"),
         ("forking_udp", "forking-udp"),
         ("iterative", "iterative-tcp"),
-        ("unp", "unp0"),
+        ("unp", "unp6"),
         ("echoserver", "echoservert"),
         ("TCP", "tcp"),
         ("Unix-Stream", "unix-stream"),
@@ -143,7 +144,7 @@ def test_a_name_like_no_other_brings_the_list(written: str) -> None:
 def test_a_mode_that_this_system_cannot_run_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "fork")
     for mode in echoservers.modes():
-        assert mode.available == (mode.model != "forking"), mode
+        assert mode.available == ("fork" not in mode.model), mode
         assert (mode.reason is None) == mode.available
     with pytest.raises(ModeNotAvailable, match=r"forking-tcp is not available.*no os\.fork"):
         echoservers.create_server("forking-tcp", ("127.0.0.1", 0))
@@ -169,6 +170,7 @@ def test_a_mode_that_this_system_cannot_run_says_why(monkeypatch: pytest.MonkeyP
         ),
         ("udp: max_message_size = 10 ,", "udp", {"max_message_size": "10"}),
         ("tcp:idle_timeout=none", "tcp", {"idle_timeout": "none"}),
+        ("unp4:workers=3", "prefork-tcp", {"accept": "mutex", "workers": "3"}),
         ("tcp:a=b=c:d", "tcp", {"a": "b=c:d"}),
     ],
 )
@@ -255,11 +257,18 @@ def test_a_module_that_cannot_be_imported_is_told_with_its_error(
 
 # --- naming imports nothing -------------------------------------------------------------
 
-MODULE_OF_MODEL = {"iterative": set(), "threading": {"threads"}, "forking": {"forks"}}
+MODULE_OF_MODEL = {
+    "iterative": set(),
+    "threading": {"threads"},
+    "forking": {"forks"},
+    "prefork": {"prefork"},
+    "prefork-threading": {"prefork", "threads"},
+    "prefork-forking": {"prefork", "forks"},
+}
 HEAVY = {"asyncio", "ssl", "multiprocessing", "concurrent.futures", "matplotlib", "readline"}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL_NAMES)
 def test_naming_a_mode_imports_its_own_model_and_nothing_heavy(name: str) -> None:
     code = (
         f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r})\n"

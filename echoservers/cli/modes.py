@@ -16,10 +16,21 @@ def run(arguments: list[str]) -> int:
     found = modes()
     if parser.parse(arguments).json:
         rows = [{key: getattr(mode, key) for key in _SHOWN_AS_JSON} for mode in found]
-        print(json.dumps(rows, indent=2))
+        _print(json.dumps(rows, indent=2))
     else:
-        print(_table(found))
+        _print(_table(found))
     return DONE
+
+
+def _print(text: str) -> None:
+    """Print *text*; more than a buffer holds can fail before the end of the program."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        reason = f"cannot write to standard output: {error.strerror}"
+        raise OSError(error.errno, reason) from error
 
 
 def _table(found: list[Mode]) -> str:

@@ -96,7 +96,7 @@ class PreforkMixIn(Listening):
 
     max_requests: Annotated[
         int | None,
-        Option(count_or_none, "requests", "replace a worker after so many, and up to 10% more"),
+        Option(count_or_none, "requests", "replace a worker after so many, and up to a tenth more"),
     ] = None  # for handlers that leak
 
     worker_timeout: Annotated[
