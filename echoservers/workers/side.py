@@ -4,6 +4,7 @@ It overrides the steps before the model's: take a place, accept, refuse, end.  S
 under any model that goes through them, and what the model does stays as it is.
 """
 
+import os
 import signal
 from collections.abc import Callable
 from typing import Any
