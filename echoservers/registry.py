@@ -431,7 +431,10 @@ def start_server(
 
         thread = threading.Thread(target=serve, name=f"serve {mode}", daemon=True)
         thread.start()
+        wait_until_started = getattr(server, "wait_until_started", None)
         try:
+            if wait_until_started is not None:  # of a server that forks when it starts
+                wait_until_started(server.drain_timeout)
             yield server
         finally:
             ended = True

@@ -11,6 +11,7 @@ What is one over all workers, the limits and the counters, is in memory that the
 
 import contextlib
 import os
+import threading
 import time
 from collections import deque
 from typing import Annotated, Any, NoReturn
@@ -18,7 +19,7 @@ from typing import Annotated, Any, NoReturn
 from ..admission import AdmissionMixIn
 from ..log import logger
 from ..options import Option, choice, count, count_or_none, seconds_or_none
-from ..serving import DrainResult
+from ..serving import DrainResult, ServingMixIn
 from ..transports import TCPServer, UDPServer, UnixDatagramServer, UnixStreamServer
 from ..workers.board import MASTER, Board, SharedActivity
 from ..workers.gates import ACCEPT, HandedOver, check_accept, make_gate
@@ -121,6 +122,7 @@ class PreforkMixIn(Listening):
         )
         self._activity = _MastersActivity(board, MASTER, self._team)
         self._asked: deque[str] = deque()  # by `reload` and the like
+        self._started = threading.Event()
         self._listeners: dict[int, Any] = {}  # by position, with accept=reuseport
         self._own_descriptor = -1
 
@@ -166,14 +168,27 @@ class PreforkMixIn(Listening):
             try:
                 if not self._stop_requested or self._draining:
                     self._team.start(self.workers)
+                self._started.set()
                 while not self._stop_requested:
                     self._turn(None)
                 if self._draining and self.accept == "handoff":
                     self._hand_backlog_over()
             finally:
+                self._started.set()
                 self._team.stop(Word.DRAIN if self._draining else Word.LEAVE)
         if self._draining:  # since then
             self._team.tell(Word.DRAIN)
+
+    def wait_until_started(self, timeout: float | None = None) -> bool:
+        """While another thread is in `serve_forever`: wait until it has forked the workers.
+
+        What this process opens from then on the first workers do not have: a connection that
+        it makes to its own server ends for that when it is closed here.
+
+        :param timeout: seconds; None: for as long as it takes.
+        :returns: whether they are there.
+        """
+        return self._started.wait(timeout)
 
     def start_drain(self) -> None:
         super().start_drain()
@@ -294,6 +309,8 @@ class PreforkMixIn(Listening):
                     other.close()
             self._take_signals(worker.signal_mask)
             link.listen(self._words(), self._orphaned)
+            if getattr(super().serve_forever, "__func__", None) is ServingMixIn.serve_forever:
+                self._tell_once(Word.TURNS)  # before its first turn it may stand still, too
             super().serve_forever(self._poll_interval)
             self._finish_work(lambda longest: self._wait_until_idle(time.monotonic() + longest))
             status = 0

@@ -299,6 +299,7 @@ class Team:
                 self._is_ready(worker)
                 self._tell_heard(worker, word)
             elif word in (Word.TURNS, Word.PONG):
+                worker.turns = True
                 self._answered(worker)
             elif word == Word.TIRED:
                 self._replace(worker)
@@ -308,7 +309,8 @@ class Team:
     def _is_ready(self, worker: Worker) -> None:
         worker.ready = self._ever_ready = True
         worker.began = time.monotonic()
-        worker.answer_by = NEVER  # until it says that its loop answers
+        if not worker.turns:  # its model has a loop of its own, and nobody to answer
+            worker.answer_by = NEVER
         if self._replacement is not None and self._replacement[1] is worker:
             old, _ = self._replacement
             self._leave(old)
