@@ -31,8 +31,6 @@ __all__ = [
     "share_out",
 ]
 
-_CLOSE_ON_EXEC = int(getattr(socket, "MSG_CMSG_CLOEXEC", 0))
-
 _ATTACH = 51  # SO_ATTACH_REUSEPORT_CBPF, asm-generic/socket.h
 
 ACCEPT = ("shared", "flock", "mutex", "handoff", "reuseport")
@@ -164,12 +162,13 @@ class HandedOver:
         :raises BlockingIOError: there is none.
         :raises OSError: its peer has gone, or the master has; then this is closed.
         """
-        data, descriptors, _, _ = socket.recv_fds(self._channel, 1, 1, _CLOSE_ON_EXEC)
+        data, descriptors, _, _ = socket.recv_fds(self._channel, 1, 1)
         if not data:
             self._channel.close()
             raise ConnectionAbortedError("nobody hands anything over any more")
         if not descriptors:  # recvmsg(2): this process may have no more of them
             raise self._lost("no_descriptor")
+        os.set_inheritable(descriptors[0], False)  # recv_fds() passes no flags on
         connection = socket.socket(fileno=descriptors[0])
         try:
             connection.setblocking(True)
