@@ -46,7 +46,11 @@ def check_accept(accept: str, family: int, kind: int) -> None:
         "flock": True,
         "mutex": hasattr(os, "eventfd"),
         "handoff": kind == socket.SOCK_STREAM,
-        "reuseport": family != socket.AF_UNIX and hasattr(socket, "SO_REUSEPORT"),
+        "reuseport": (
+            family in (socket.AF_INET, socket.AF_INET6)
+            and kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)
+            and hasattr(socket, "SO_REUSEPORT")
+        ),
     }
     if accept not in fit:  # an attribute of a class, which nobody has read
         names = ", ".join(ACCEPT[:-1])
@@ -54,8 +58,8 @@ def check_accept(accept: str, family: int, kind: int) -> None:
     if not fit[accept]:
         reason = {
             "mutex": "this system has no eventfd",
-            "handoff": "datagrams have no connection to hand over",
-            "reuseport": "only sockets with a port can share it",
+            "handoff": "only connections can be handed over",
+            "reuseport": "only TCP and UDP ports can be shared",
         }[accept]
         fitting = ", ".join(name for name, fits in fit.items() if fits)
         raise OptionError(f"accept={accept!r}: {reason}; this server can have {fitting}")

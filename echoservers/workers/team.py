@@ -361,7 +361,7 @@ class Team:
                 "worker %d %s%s; another takes its place",
                 worker.pid,
                 how,
-                f", and {lost} connections with it" if lost else "",
+                f" (connections lost: {lost})" if lost else "",
             )
         now = time.monotonic()
         self._start_at = min(self._start_at, now)
