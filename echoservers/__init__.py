@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .handlers import EchoHandler as EchoHandler
     from .handlers import TimestampHandler as TimestampHandler
     from .handlers import UpperHandler as UpperHandler
+    from .mode import Mode as Mode
     from .models.coroutines import AsyncioMixIn as AsyncioMixIn
     from .models.coroutines import AsyncioTCPServer as AsyncioTCPServer
     from .models.coroutines import AsyncioUDPServer as AsyncioUDPServer
@@ -48,6 +49,11 @@ if TYPE_CHECKING:
     from .models.greenlets import GeventUDPServer as GeventUDPServer
     from .models.greenlets import GeventUnixDatagramServer as GeventUnixDatagramServer
     from .models.greenlets import GeventUnixStreamServer as GeventUnixStreamServer
+    from .models.prefork import PreforkMixIn as PreforkMixIn
+    from .models.prefork import PreforkTCPServer as PreforkTCPServer
+    from .models.prefork import PreforkUDPServer as PreforkUDPServer
+    from .models.prefork import PreforkUnixDatagramServer as PreforkUnixDatagramServer
+    from .models.prefork import PreforkUnixStreamServer as PreforkUnixStreamServer
     from .models.prethreading import PrethreadingMixIn as PrethreadingMixIn
     from .models.prethreading import PrethreadingTCPServer as PrethreadingTCPServer
     from .models.prethreading import PrethreadingUDPServer as PrethreadingUDPServer
@@ -71,7 +77,6 @@ if TYPE_CHECKING:
     from .models.threads import ThreadingUnixDatagramServer as ThreadingUnixDatagramServer
     from .models.threads import ThreadingUnixStreamServer as ThreadingUnixStreamServer
     from .raw import RawServer as RawServer
-    from .registry import Mode as Mode
     from .registry import create_server as create_server
     from .registry import modes as modes
     from .registry import register as register
@@ -113,6 +118,7 @@ _HOMES = {
         "UvloopUnixDatagramServer",
         "UvloopUnixStreamServer",
     ),
+    "mode": ("Mode",),
     "models.forks": (
         "ForkingMixIn",
         "ForkingTCPServer",
@@ -148,6 +154,13 @@ _HOMES = {
         "GeventUnixDatagramServer",
         "GeventUnixStreamServer",
     ),
+    "models.prefork": (
+        "PreforkMixIn",
+        "PreforkTCPServer",
+        "PreforkUDPServer",
+        "PreforkUnixDatagramServer",
+        "PreforkUnixStreamServer",
+    ),
     "models.threads": (
         "ThreadingMixIn",
         "ThreadingTCPServer",
@@ -156,7 +169,7 @@ _HOMES = {
         "ThreadingUnixStreamServer",
     ),
     "raw": ("RawServer",),
-    "registry": ("Mode", "create_server", "modes", "register", "server_class", "start_server"),
+    "registry": ("create_server", "modes", "register", "server_class", "start_server"),
     "serving": ("DrainResult", "ServingMixIn"),
     "tls": ("TLSServer",),
     "transports": ("TCPServer", "UDPServer", "UnixDatagramServer", "UnixStreamServer"),

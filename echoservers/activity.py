@@ -6,6 +6,7 @@ Knows no socket and makes no decision.  Workers end their request from any threa
 
 import threading
 from collections import Counter
+from collections.abc import MutableMapping
 from typing import Any
 
 from .counters import (
@@ -63,7 +64,7 @@ class Activity:
         self.at_once = 0
         """Requests without a record: the loop serves each before it takes the next."""
         self._sources: Counter[str] = Counter()
-        self._refused: Counter[str] = Counter()
+        self._refused: MutableMapping[str, int] = Counter()
         self._totals: Cells = new_cells()
         self._accepted = 0
         self._closed = 0

@@ -51,6 +51,7 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
     mode: str | None = None
 
     _serving_thread: threading.Thread | None = None
+    _shares_listener = False  # with other processes, which accept from it too
 
     server_address: Any
     socket: _Socket
@@ -110,7 +111,9 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
     def _listen(self, wanted: bool) -> None:
         if wanted and self._listening_descriptor < 0:
             self._listening_descriptor = self.fileno()
-            self._loop.watch(self._listening_descriptor, self._accept_batch)
+            self._loop.watch(
+                self._listening_descriptor, self._accept_batch, shared=self._shares_listener
+            )
         elif not wanted and self._listening_descriptor >= 0:
             self._loop.unwatch(self._listening_descriptor)
             self._listening_descriptor = -1

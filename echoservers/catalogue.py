@@ -1,8 +1,21 @@
-"""The built-in transports and models: one line each, so that naming one imports nothing else."""
+"""The built-in transports and models: one line each, so that naming one imports nothing else.
+
+``prefork`` is not one model more, but one over each: ``prefork-threading-tcp`` runs the
+threading model in every worker, ``prefork-tcp`` the iterative one.
+"""
 
 from typing import NamedTuple
 
-__all__ = ["ITERATIVE", "MODELS", "TRANSPORTS", "Model", "Transport"]
+__all__ = [
+    "ITERATIVE",
+    "MODELS",
+    "PREFORK",
+    "PREFORK_MIXIN",
+    "SPELLED_BY_ALIAS",
+    "TRANSPORTS",
+    "Model",
+    "Transport",
+]
 
 
 class Transport(NamedTuple):
@@ -24,6 +37,7 @@ class Model(NamedTuple):
     aliases: tuple[str, ...] = ()  # of the TCP mode
     needs: str | None = None  # module.attribute of the standard library
     package: str | None = None  # that an extra of the same name installs
+    prefork: bool = True  # whether it runs in preforked workers too
 
 
 TRANSPORTS = {
@@ -51,6 +65,17 @@ TRANSPORTS = {
 }
 
 ITERATIVE = "iterative"
+
+PREFORK = "prefork"
+PREFORK_MIXIN = "echoservers.models.prefork:PreforkMixIn"
+
+SPELLED_BY_ALIAS = {
+    "unp2": {"accept": "shared"},
+    "unp3": {"accept": "flock"},
+    "unp4": {"accept": "mutex"},
+    "unp5": {"accept": "handoff"},
+}
+"""Aliases of ``prefork-tcp`` that stand for a mode spec: the designs of UNP, chapter 30."""
 
 MODELS: dict[str, Model] = {
     ITERATIVE: Model(
@@ -122,7 +147,7 @@ MODELS: dict[str, Model] = {
     "gevent": Model(
         "echoservers.models.greenlets:GeventMixIn",
         "a greenlet, in one thread",
-        "thousands of clients; handlers that read and write by themselves",
+        "thousands of clients; handlers that do I/O",
         package="gevent",
     ),
 }

@@ -54,6 +54,19 @@ class EventLoop(Loop):
     def watch(self, descriptor: int, callback: _Callback, *, shared: bool = False) -> None:
         """See `Loop`; an event loop cannot tell the kernel that one process is enough."""
         self._readers[descriptor] = callback
+        self._writers.pop(descriptor, None)
+        self._update(descriptor)
+
+    def watch_writing(self, descriptor: int, callback: _Callback) -> None:
+        """See `Loop`."""
+        self._writers[descriptor] = callback
+        self._readers.pop(descriptor, None)
+        self._update(descriptor)
+
+    def unwatch(self, descriptor: int) -> None:
+        """See `Loop`."""
+        self._readers.pop(descriptor, None)
+        self._writers.pop(descriptor, None)
         self._update(descriptor)
 
     def _update(self, descriptor: int) -> None:

@@ -10,15 +10,16 @@ import importlib
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from socketserver import BaseRequestHandler
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from .addresses import DEFAULT_HOST, DEFAULT_PORT, default_unix_path
-from .catalogue import ITERATIVE, MODELS, TRANSPORTS, Model
+from .catalogue import MODELS, SPELLED_BY_ALIAS, TRANSPORTS, Model
 from .errors import HandlerNotSupported, ModeNotAvailable, OptionError, UnknownMode
 from .hints import did_you_mean
+from .mode import Design, Mode, transports_of
 from .options import read_options
 from .plugins import HANDLER_GROUP, MODEL_GROUP, installed, not_loaded
 from .serving import ServingMixIn
@@ -36,23 +37,8 @@ __all__ = [
 ]
 
 
-class Mode(NamedTuple):
-    """A model over a transport, as ``--mode`` takes it."""
-
-    name: str
-    model: str
-    transport: str
-    aliases: tuple[str, ...]
-    available: bool
-    reason: str | None
-    """Why it is not available here; None where it is."""
-    serves: str
-    """What serves a client."""
-    good_for: str
-
-
 _registered: dict[str, Model] = {}
-_classes: dict[tuple[str, str], type[ServingMixIn]] = {}
+_classes: dict[str, type[ServingMixIn]] = {}
 _lock = threading.RLock()
 
 
@@ -61,7 +47,7 @@ def register(name: str, model: type[ServingMixIn]) -> None:
 
     :param model: a mixin over `ServingMixIn`.  Its attributes ``serves`` and ``good_for``
         (text), if it has them, are shown by ``modes``; ``transports`` (names), if it has
-        it, says which it takes.
+        it, says which it takes; ``prefork = False`` that it cannot run in forked workers.
     :raises ValueError: the name is taken, or cannot be a model's; or the model wants a
         transport that there is not.
     :raises TypeError: *model* is not a class over `ServingMixIn`.
@@ -88,6 +74,7 @@ def _described(model: type) -> Model:
         model,
         getattr(model, "serves", "what the model decides"),
         getattr(model, "good_for", (model.__doc__ or "").strip().partition("\n")[0]),
+        prefork=getattr(model, "prefork", True),
     )
 
 
@@ -103,76 +90,29 @@ def _load_third_party_models() -> dict[str, str]:
     return broken
 
 
+def _designs() -> Iterator[Design]:
+    """Every mode's, the built-in ones first."""
+    for models in (MODELS, _registered):
+        for prefork in (False, True):
+            for name, model in list(models.items()):
+                if model.prefork or not prefork:
+                    for transport in transports_of(model):
+                        yield Design(model, name, transport, prefork)
+
+
 def modes() -> list[Mode]:
     """Every mode, built in or added, with its availability on this system."""
     broken = _load_third_party_models()
-    found = [
-        _describe(model, name, transport)
-        for name, model in {**MODELS, **_registered}.items()
-        for transport in TRANSPORTS
-        if transport in _transports_of(model)
-    ]
+    found = [design.describe() for design in _designs()]
     for name, why in broken.items():
         if name in MODELS:  # a stranger's by the name of ours, which goes on
             continue
         unknown = Model(None, "unknown", "unknown")
         found += [
-            _describe(unknown, name, transport)._replace(available=False, reason=why)
+            Design(unknown, name, transport).describe()._replace(available=False, reason=why)
             for transport in TRANSPORTS
         ]
     return found
-
-
-def _transports_of(model: Model) -> Mapping[str, Any]:
-    wanted = getattr(model.mixin, "transports", None)
-    return TRANSPORTS if wanted is None else {t: TRANSPORTS[t] for t in wanted}
-
-
-def _describe(model: Model, name: str, transport: str) -> Mode:
-    import socket
-
-    needs, refusal = TRANSPORTS[transport].needs, TRANSPORTS[transport].refusal
-    reason: str | None = None
-    if not hasattr(socket, needs):
-        reason = f"this Python has no socket.{needs}"
-    elif model.needs is not None and not _has(model.needs):
-        reason = f"this Python has no {model.needs}"
-    elif model.package is not None and not _is_installed(model.package):
-        reason = f"{model.package} is not installed; pip install echoservers[{model.package}]"
-    elif refusal is not None:
-        reason = _load(refusal)()
-    mode, *aliases = _names(model, name, transport)
-    return Mode(
-        mode,
-        name,
-        transport,
-        tuple(aliases),
-        reason is None,
-        reason,
-        model.serves,
-        model.good_for,
-    )
-
-
-def _names(model: Model, name: str, transport: str) -> tuple[str, ...]:
-    """What the mode is called: its name, and its aliases."""
-    aliases = model.aliases if transport == "tcp" else ()
-    mode = f"{name}-{transport}"
-    return (transport, mode, *aliases) if name == ITERATIVE else (mode, *aliases)
-
-
-def _has(needed: str) -> bool:
-    module, _, attribute = needed.rpartition(".")
-    return hasattr(importlib.import_module(module), attribute)
-
-
-def _is_installed(package: str) -> bool:
-    from importlib.util import find_spec  # looks for it without importing it
-
-    try:
-        return find_spec(package) is not None
-    except ValueError:  # sys.modules has None in its place
-        return False
 
 
 def find_mode(name: str) -> Mode:
@@ -180,24 +120,24 @@ def find_mode(name: str) -> Mode:
 
     :raises UnknownMode: there is none; the message lists near ones.
     """
-    mode = _look_up(name)
-    if mode is None:
+    return _find_design(name).describe()
+
+
+def _find_design(name: str) -> Design:
+    design = _look_up(name)
+    if design is None:
         broken = _load_third_party_models()
-        mode = _look_up(name)
-        if mode is None:
+        design = _look_up(name)
+        if design is None:
             for model, why in broken.items():
                 if name.startswith(f"{model}-"):
                     raise ModeNotAvailable(f"{name} is not available: {why}")
             raise UnknownMode(_unknown(name))
-    return mode
+    return design
 
 
-def _look_up(name: str) -> Mode | None:
-    for model_name, model in {**MODELS, **_registered}.items():
-        for transport in _transports_of(model):
-            if name in _names(model, model_name, transport):
-                return _describe(model, model_name, transport)
-    return None
+def _look_up(name: str) -> Design | None:
+    return next((design for design in _designs() if name in design.names()), None)
 
 
 def _unknown(name: str) -> str:
@@ -214,48 +154,36 @@ def server_class(name: str) -> type[ServingMixIn]:
     :raises UnknownMode: no mode has this name.
     :raises ModeNotAvailable: this system cannot run it.
     """
-    mode = find_mode(name)
+    design = _find_design(name)
+    mode = design.describe()
     if not mode.available:
         raise ModeNotAvailable(f"{mode.name} is not available here: {mode.reason}")
-    key = (mode.model, mode.transport)
     with _lock:
-        if key not in _classes:
-            _classes[key] = _compose(mode)
-        return _classes[key]
+        if mode.name not in _classes:
+            _classes[mode.name] = _compose(design)
+        return _classes[mode.name]
 
 
 def class_named(name: str) -> type[ServingMixIn] | None:
     """The server class of a mode by the name that is composed for it; None: there is none."""
-    for model_name, model in {**MODELS, **_registered}.items():
-        for transport in _transports_of(model):
-            if _class_name(model, transport) == name:
-                mode = _describe(model, model_name, transport)
-                return server_class(mode.name) if mode.available else None
+    for design in _designs():
+        if design.class_name() == name:
+            mode = design.describe()
+            return server_class(mode.name) if mode.available else None
     return None
 
 
-def _class_name(model: Model, transport: str) -> str:
-    path = model.mixin if isinstance(model.mixin, str) else getattr(model.mixin, "__name__", "")
-    return path.rpartition(":")[2].removesuffix("MixIn") + TRANSPORTS[transport].class_suffix
-
-
-def _compose(mode: Mode) -> type[ServingMixIn]:
-    transport = TRANSPORTS[mode.transport]
-    model = MODELS.get(mode.model) or _registered[mode.model]
-    base = _load(transport.server)
-    if model.mixin is None:
-        return cast(type[ServingMixIn], base)
-    mixin = _load(model.mixin) if isinstance(model.mixin, str) else model.mixin
-    name = _class_name(model, mode.transport)
-    written = getattr(sys.modules.get(mixin.__module__), name, None)
-    if isinstance(written, type) and issubclass(written, mixin) and issubclass(written, base):
+def _compose(design: Design) -> type[ServingMixIn]:
+    first, *others = design.parts()
+    if not others:
+        return cast(type[ServingMixIn], first)
+    name = design.class_name()
+    written = getattr(sys.modules.get(first.__module__), name, None)
+    if isinstance(written, type) and all(issubclass(written, p) for p in (first, *others)):
         return cast(type[ServingMixIn], written)
-    return type(name, (mixin, base), {"__module__": mixin.__module__, "__doc__": mixin.__doc__})
-
-
-def _load(path: str) -> Any:
-    module, _, name = path.partition(":")
-    return getattr(importlib.import_module(module), name)
+    if design.prefork and len(others) > 1:
+        others = [server_class(design._replace(prefork=False).names()[0])]
+    return type(name, (first, *others), {"__module__": first.__module__, "__doc__": first.__doc__})
 
 
 def parse_mode_spec(spec: str) -> tuple[Mode, dict[str, str]]:
@@ -266,7 +194,7 @@ def parse_mode_spec(spec: str) -> tuple[Mode, dict[str, str]]:
     """
     name, _, rest = spec.partition(":")
     mode = find_mode(name)
-    options: dict[str, str] = {}
+    options = dict(SPELLED_BY_ALIAS.get(name, {}))
     for part in filter(None, rest.split(",")):
         option, equals, value = part.partition("=")
         if not equals or not option:
@@ -391,7 +319,10 @@ def start_server(
 
         thread = threading.Thread(target=serve, name=f"serve {mode}", daemon=True)
         thread.start()
+        wait_until_started = getattr(server, "wait_until_started", None)
         try:
+            if wait_until_started is not None:  # of a server that forks when it starts
+                wait_until_started(server.drain_timeout)
             yield server
         finally:
             ended = True

@@ -85,6 +85,18 @@ class ServingMixIn(AdmissionMixIn):
         for name, value in read_options(type(self), options, self.mode).items():
             setattr(self, name, value)
         self._prepare_admission()
+        self._prepare_life()
+        try:
+            handler = kwargs.get("RequestHandlerClass", args[1] if len(args) > 1 else None)
+            self.check_handler(handler, self.mode or type(self).__name__)
+            super().__init__(*args, **kwargs)
+        except BaseException:
+            self.server_close()
+            raise
+
+    def _prepare_life(self) -> None:
+        """Set what `serve_forever` and the stops keep; in a forked worker once more."""
+        self._serving_thread = None
         self._serving_ended = threading.Lock()
         self._draining_thread: threading.Thread | None = None
         self._drain_lock = threading.Lock()
@@ -94,13 +106,6 @@ class ServingMixIn(AdmissionMixIn):
         self._closed = False
         self._close_behind = False
         self._close_loop_behind = False
-        try:
-            handler = kwargs.get("RequestHandlerClass", args[1] if len(args) > 1 else None)
-            self.check_handler(handler, self.mode or type(self).__name__)
-            super().__init__(*args, **kwargs)
-        except BaseException:
-            self.server_close()
-            raise
 
     def _take_options(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Move the options out of *kwargs*; the rest is for the class behind the mixins."""

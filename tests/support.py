@@ -28,8 +28,14 @@ PATIENCE = 20.0
 """Seconds for what happens within milliseconds on an idle machine."""
 
 EVERY_NAME = [mode.name for mode in echoservers.modes()]
-MODES: list[Mode] = [mode for mode in echoservers.modes() if mode.available]
-AVAILABLE = [mode.name for mode in MODES]
+_AVAILABLE = [mode for mode in echoservers.modes() if mode.available]
+AVAILABLE = [mode.name for mode in _AVAILABLE]
+COMMON_PREFORK = ("prefork-tcp", "prefork-udp", "prefork-unix-stream")
+"""Of the preforked modes those that the bodies for every mode run with; test_prefork.py has
+the others, which are made of the same parts."""
+MODES: list[Mode] = [
+    m for m in _AVAILABLE if not m.name.startswith("prefork-") or m.name in COMMON_PREFORK
+]
 TLS_NAMES = [m.name for m in MODES if m.transport == "tls"]
 RAW_NAMES = [m.name for m in MODES if m.transport == "raw"]
 """Empty where raw sockets are not permitted: what uses them is skipped then."""
@@ -37,7 +43,11 @@ STREAM_NAMES = [m.name for m in MODES if m.transport in ("tcp", "unix-stream")]
 DATAGRAM_NAMES = [m.name for m in MODES if m.transport in ("udp", "unix-datagram")]
 NAMES = [m.name for m in MODES if m.name in (*STREAM_NAMES, *DATAGRAM_NAMES)]
 """The modes that need neither certificates nor a privilege."""
-CONCURRENT_STREAM_NAMES = [n for n in STREAM_NAMES if n not in ("tcp", "unix-stream")]
+CLIENTS_AT_ONCE = {"tcp": 1, "unix-stream": 1, "prefork-tcp": 2, "prefork-unix-stream": 2}
+"""How many clients at a time those modes serve that serve few, as `serving` starts them."""
+CONCURRENT_STREAM_NAMES = [n for n in STREAM_NAMES if n not in CLIENTS_AT_ONCE]
+OF_PROCESSES = ("forking", "prefork")
+"""How the names of modes begin that fork."""
 HANDLE_NAMES = [m.name for m in MODES if echoservers.server_class(m.name).runs_handle]
 """The modes that run handlers with a ``handle()`` of their own."""
 ASYNC_NAMES = [n for n in NAMES if echoservers.server_class(n).runs_async]
@@ -70,10 +80,12 @@ def free_address(mode: str, folder: Path) -> Any:
 def serving(mode: str, folder: Path, handler: Any = None, **options: Any) -> Iterator[Any]:
     """A server of *mode* that serves in a thread of this process; in its own, if it forks."""
     options.setdefault("drain_timeout", 3)
+    if mode.startswith("prefork"):
+        options.setdefault("workers", 2)  # whatever this machine has
     address = free_address(mode, folder)
     if "host" in options:
         address = (options.pop("host"), 0)
-    if mode.startswith("forking"):
+    if mode.startswith(OF_PROCESSES):
         with ControlledServer(mode, address, handler, options) as controlled:
             yield controlled
     else:
@@ -351,6 +363,8 @@ def serve_arguments(mode: str, folder: Path) -> list[str]:
     if mode.endswith("raw"):
         where = ["--host", free_address(mode, folder)[0]]
     return ["--mode", mode, *where]
+    workers = ["--workers", "2"] if mode.startswith("prefork") else []
+    return ["--mode", mode, *where, *workers]
 
 
 def run_cli(*arguments: str, **options: Any) -> subprocess.CompletedProcess[bytes]:

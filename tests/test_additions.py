@@ -253,7 +253,10 @@ def test_the_options_of_an_installed_model_are_flags_and_go_into_a_spec(
 
 def test_installed_models_are_listed_behind_the_built_in_ones(installed: dict[str, str]) -> None:
     found = modes_by_name(installed)
-    assert list(found) == [*BUILT_IN, *(f"shout-{t}" for t in (*TRANSPORTS, "tls", "raw"))]
+    assert list(found) == [
+        *BUILT_IN,
+        *(f"{kind}shout-{t}" for kind in ("", "prefork-") for t in (*TRANSPORTS, "tls", "raw")),
+    ]
     assert found["shout-udp"] == {
         "name": "shout-udp",
         "model": "shout",

@@ -56,7 +56,8 @@ def test_the_table_says_why_a_mode_is_not_available() -> None:
     done = modes_where(WITHOUT_FORK, "modes")
     assert done.returncode == 0
     for row in table(done.stdout)[1:]:
-        assert (row[3] == "no: this Python has no os.fork") == ("forking" in row[0])
+        if "kqueue" not in row[0]:
+            assert (row[3] == "no: this Python has no os.fork") == ("fork" in row[0])
 
 
 def listed(text: str) -> dict[str, dict[str, Any]]:
@@ -92,7 +93,7 @@ def test_every_alias_is_taken_by_mode() -> None:
 @pytest.mark.parametrize(
     ("preparation", "missing", "reason"),
     [
-        (WITHOUT_FORK, "forking", "this Python has no os.fork"),
+        (WITHOUT_FORK, "fork", "this Python has no os.fork"),
         (WITHOUT_UNIX_SOCKETS, "unix", "this Python has no socket.AF_UNIX"),
     ],
 )
@@ -101,7 +102,8 @@ def test_json_tells_what_is_not_available(preparation: str, missing: str, reason
     assert list(found) == EVERY_NAME
     for name, entry in found.items():
         assert entry["available"] is (entry["reason"] is None)
-        assert (entry["reason"] == reason) is (missing in name)
+        if "kqueue" not in name:
+            assert (entry["reason"] == reason) is (missing in name)
 
 
 @pytest.mark.parametrize(

@@ -163,6 +163,8 @@ SAMPLES = {
     "requests": ("40", "40"),
     "seconds": ("2.5", "2.5"),
     "threads": ("30", "30"),
+    "shared|flock|mutex|handoff|reuseport": ("flock", "'flock'"),
+    "workers": ("3", "3"),
 }
 
 

@@ -13,6 +13,7 @@ from support import (
     CONCURRENT_STREAM_NAMES,
     DATAGRAM_NAMES,
     NAMES,
+    OF_PROCESSES,
     STREAM_NAMES,
     TCP_NAMES,
     UDP_NAMES,
@@ -154,7 +155,7 @@ def test_a_handler_error_ends_that_connection_only(
         with connect(server) as other:
             other.sendall(b"xyz\n")
             assert other.recv(100).startswith(b"zyx" if mode in STREAM_NAMES else b"\nzyx")
-    if not mode.startswith("forking"):  # a child logs to its own copy of what caplog keeps
+    if not mode.startswith(OF_PROCESSES):  # a child logs to its own copy of what caplog keeps
         failures = [record for record in caplog.records if record.levelname == "ERROR"]
         assert len(failures) == 1
         assert "ValueError: the handler failed" in failures[0].getMessage()

@@ -124,6 +124,8 @@ def test_a_server_takes_every_option_at_its_ends(mode: str, extreme: str, folder
             "seconds": ends[1],
             "octal": 0o600,
             "queue|refuse": "refuse",
+            "shared|flock|mutex|handoff|reuseport": "shared",
+            "workers": min(ends[0], 1000),
         }.get(option.unit, ends[0])
     with echoservers.create_server(mode, free_address(mode, folder), **options) as server:
         assert {name: getattr(server, name) for name in options} == options

@@ -137,7 +137,7 @@ def test_without_threads_each_client_is_refused_until_there_is_one(
 def test_with_fewer_threads_those_that_there_are_serve_and_more_are_tried(
     mode: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(echoservers.workers, "RETRY_INTERVAL", 0.0)
+    monkeypatch.setattr(echoservers.worker_threads, "RETRY_INTERVAL", 0.0)
     with create_server(mode, free_address(mode, folder), max_workers=4) as server:
         with no_thread_starts(monkeypatch, after=2):
             thread = threading.Thread(target=server.serve_forever)

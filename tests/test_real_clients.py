@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from support import (
+    CLIENTS_AT_ONCE,
     DATAGRAM_NAMES,
     PATIENCE,
     STREAM_NAMES,
@@ -76,7 +77,7 @@ def test_ncat_gets_a_megabyte_back(mode: str, folder: Path) -> None:
 @pytest.mark.parametrize("mode", STREAM_NAMES)
 def test_redis_benchmark_takes_the_echo_for_a_reply(mode: str, folder: Path) -> None:
     # PING in its protocol, `*1\r\n$4\r\nPING\r\n`, is a reply as good as any.
-    clients = "1" if mode in ("tcp", "unix-stream") else "20"  # one after the other: one
+    clients = "1" if mode in CLIENTS_AT_ONCE else "20"  # one after the other: one
     with program(*serve_arguments(mode, folder)) as server:
         address: Any = server.address
         if isinstance(address, str):

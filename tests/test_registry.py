@@ -49,7 +49,9 @@ ALIASES = {
     "unp8": "thread-pool-tcp",
     "echoservert-pre": "thread-pool-tcp",
     "unp7": "prethreading-tcp",
+    **dict.fromkeys(("unp2", "unp3", "unp4", "unp5"), "prefork-tcp"),
     **{f"iterative-{transport}": transport for transport in TRANSPORTS},
+    **{f"prefork-iterative-{t}": f"prefork-{t}" for t in TRANSPORTS},
 }
 
 
@@ -126,7 +128,7 @@ def test_a_server_asked_for_by_an_alias_has_the_name_of_its_mode() -> None:
         ("threading", "threading-tcp"),
         ("forking_udp", "forking-udp"),
         ("iterative", "iterative-tcp"),
-        ("unp", r"unp\d"),
+        ("unp", "unp6"),
         ("echoserver", "echoservert"),
         ("TCP", "tcp"),
         ("Unix-Stream", "unix-stream"),
@@ -151,7 +153,7 @@ def test_a_name_like_no_other_brings_the_list(written: str) -> None:
 def test_a_mode_that_this_system_cannot_run_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "fork")
     for mode in echoservers.modes():
-        assert mode.available == (mode.name in AVAILABLE and mode.model != "forking"), mode
+        assert mode.available == (mode.name in AVAILABLE and "fork" not in mode.model), mode
         assert (mode.reason is None) == mode.available
     with pytest.raises(ModeNotAvailable, match=r"forking-tcp is not available.*no os\.fork"):
         echoservers.create_server("forking-tcp", ("127.0.0.1", 0))
@@ -190,6 +192,7 @@ def test_a_mode_whose_package_is_missing_says_how_to_get_it(
         ),
         ("udp: max_message_size = 10 ,", "udp", {"max_message_size": "10"}),
         ("tcp:idle_timeout=none", "tcp", {"idle_timeout": "none"}),
+        ("unp4:workers=3", "prefork-tcp", {"accept": "mutex", "workers": "3"}),
         ("tcp:a=b=c:d", "tcp", {"a": "b=c:d"}),
     ],
 )
@@ -289,6 +292,15 @@ MODULE_OF_MODEL = {
     "uvloop": {"coroutines"},
     "gevent": {"greenlets"},
 }
+
+
+def modules_of(model: str) -> set[str]:
+    if model == "prefork" or model.startswith("prefork-"):
+        inner = model.removeprefix("prefork").removeprefix("-") or "iterative"
+        return {"prefork"} | MODULE_OF_MODEL[inner]
+    return MODULE_OF_MODEL[model]
+
+
 HEAVY = {"asyncio", "ssl", "multiprocessing", "concurrent.futures", "matplotlib", "readline"}
 
 
@@ -296,8 +308,8 @@ HEAVY = {"asyncio", "ssl", "multiprocessing", "concurrent.futures", "matplotlib"
 def test_naming_a_mode_imports_its_own_model_and_nothing_heavy(name: str) -> None:
     code = (
         f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r})\n"
-        "from echoservers import server_class, registry\n"
-        "registry._is_installed = lambda package: True\n"  # the path has no other packages
+        "from echoservers import mode, registry, server_class\n"
+        "mode._is_installed = lambda package: True\n"  # the path has no other packages
         f"registry.find_mode({name!r})\n"
         "assert not any(m.startswith('echoservers.models') for m in sys.modules)\n"
         f"server_class({name!r})\n"
@@ -308,7 +320,7 @@ def test_naming_a_mode_imports_its_own_model_and_nothing_heavy(name: str) -> Non
     )
     loaded = set(done.stdout.decode().split())
     models = {module for module in loaded if module.startswith("echoservers.models.")}
-    assert models == {f"echoservers.models.{m}" for m in MODULE_OF_MODEL[find_mode(name).model]}
+    assert models == {f"echoservers.models.{m}" for m in modules_of(find_mode(name).model)}
     # importlib.metadata, too: a name that is built in is found without it.
     if "echoservers.models.coroutines" in models:  # asyncio brings much with it
         assert not loaded & {"uvloop", "importlib.metadata", "argparse", "matplotlib"}

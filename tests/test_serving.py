@@ -14,8 +14,10 @@ import pytest
 import echoservers
 from echoservers import EchoHandler, OptionError, create_server
 from support import (
+    CLIENTS_AT_ONCE,
     CONCURRENT_STREAM_NAMES,
     NAMES,
+    OF_PROCESSES,
     PATIENCE,
     STREAM_NAMES,
     connect,
@@ -29,7 +31,7 @@ from support import (
     wait_until,
 )
 
-IN_PROCESS = [name for name in NAMES if not name.startswith("forking")]
+IN_PROCESS = [name for name in NAMES if not name.startswith(OF_PROCESSES)]
 
 
 def serve_in_thread(server: socketserver.BaseServer) -> threading.Thread:
@@ -171,7 +173,7 @@ def test_an_overridden_service_actions_is_called_every_poll_interval() -> None:
         thread.join(PATIENCE)
 
 
-@pytest.mark.parametrize("mode", NAMES)
+@pytest.mark.parametrize("mode", [name for name in NAMES if not name.startswith("prefork")])
 def test_an_idle_server_uses_no_cpu(mode: str, folder: Path) -> None:
     with create_server(mode, free_address(mode, folder)) as server:
         turns = 0
@@ -255,7 +257,7 @@ def test_options_are_keywords_class_attributes_and_instance_attributes() -> None
 @pytest.mark.parametrize("mode", STREAM_NAMES)
 def test_drain_answers_what_was_received_and_says_how_many(mode: str, folder: Path) -> None:
     with serving(mode, folder) as server:
-        clients = [connect(server) for _ in range(1 if mode in ("tcp", "unix-stream") else 5)]
+        clients = [connect(server) for _ in range(CLIENTS_AT_ONCE.get(mode, 5))]
         for client in clients:
             echo(client)
             client.sendall(b"x" * 50_000)

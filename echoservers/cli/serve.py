@@ -73,7 +73,17 @@ def _say(line: str) -> None:
 
 
 class StopSignals:
-    """SIGINT and SIGTERM: the first drains, the second aborts, and so does the drain limit."""
+    """SIGINT and SIGTERM: the first drains, the second aborts, and so does the drain limit.
+
+    Of a server that has workers SIGHUP replaces them, SIGTTIN adds one and SIGTTOU removes
+    one, as with other preforking servers.
+    """
+
+    _OF_WORKERS = (
+        (signal.SIGHUP, "reload"),
+        (signal.SIGTTIN, "add_worker"),
+        (signal.SIGTTOU, "remove_worker"),
+    )
 
     def __init__(self) -> None:
         self._server: ServingMixIn | None = None
@@ -105,6 +115,10 @@ class StopSignals:
     def watch_over(self, server: ServingMixIn) -> None:
         """Stop *server* from now on; at once, if a signal came while it was made."""
         self._server = server
+        for signum, method in self._OF_WORKERS:
+            change = getattr(server, method, None)
+            if change is not None:
+                self._before[signum] = signal.signal(signum, lambda *_, change=change: change())
         if self.received:
             self._stop_server()
 

@@ -70,6 +70,11 @@ class AsyncioMixIn(ServingMixIn):
         super().__init__(*args, **kwargs)
         self._choose()
 
+    def _prepare_admission(self) -> None:
+        super()._prepare_admission()
+        if hasattr(self, "RequestHandlerClass"):  # again, in a forked worker
+            self._choose()
+
     def make_event_loop(self) -> asyncio.AbstractEventLoop:
         """A new event loop; called once, in the process that serves."""
         return asyncio.new_event_loop()

@@ -18,7 +18,7 @@ from typing import Any
 from ..activity import ActiveRequest
 from ..loop import Loop
 from ..transports import TCPServer, UDPServer, UnixDatagramServer, UnixStreamServer
-from ..workers import WorkerThreadsMixIn
+from ..worker_threads import WorkerThreadsMixIn
 
 __all__ = [
     "PrethreadingMixIn",

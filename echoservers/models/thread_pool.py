@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from ..activity import ActiveRequest
 from ..options import Option, count
 from ..transports import TCPServer, UDPServer, UnixDatagramServer, UnixStreamServer
-from ..workers import WorkerThreadsMixIn
+from ..worker_threads import WorkerThreadsMixIn
 
 __all__ = [
     "ThreadPoolMixIn",

@@ -1,0 +1,350 @@
+"""Worker processes that are forked before anybody connects (UNP vol. 1, 30.6 to 30.9).
+
+The master binds, forks, watches, and serves nobody.  Each worker is the whole server of
+the model below, with its loop and all, so `PreforkMixIn` goes over any model::
+
+    class PreforkThreadingTCPServer(PreforkMixIn, ThreadingMixIn, TCPServer): ...
+
+What is one over all workers, the limits and the counters, is in memory that they share.
+`echoservers.workers` has the parts.
+"""
+
+import contextlib
+import os
+import threading
+import time
+from collections import deque
+from typing import Annotated, Any, NoReturn
+
+from ..admission import AdmissionMixIn
+from ..log import logger
+from ..options import Option, choice, count, count_or_none, seconds_or_none
+from ..serving import DrainResult, ServingMixIn
+from ..transports import TCPServer, UDPServer, UnixDatagramServer, UnixStreamServer
+from ..workers.board import MASTER, Board, SharedActivity
+from ..workers.gates import ACCEPT, HandedOver, check_accept, make_gate
+from ..workers.link import Link, Word
+from ..workers.listening import Listening
+from ..workers.places import Places
+from ..workers.process import Worker
+from ..workers.team import Team
+
+__all__ = [
+    "PreforkMixIn",
+    "PreforkTCPServer",
+    "PreforkUDPServer",
+    "PreforkUnixDatagramServer",
+    "PreforkUnixStreamServer",
+]
+
+SPARE_SLOTS = 64
+"""Processes beyond ``workers`` that the shared memory has room for: those added by
+`add_worker`, and old ones that end."""
+
+MOST_WORKERS = 1000
+"""Far more than any machine of today has CPUs, and a slip does not fill it with processes."""
+
+
+def _worker_count(value: Any) -> int:
+    """A whole number from 1 to `MOST_WORKERS`."""
+    try:
+        number = count(value)
+    except ValueError:
+        number = 0  # refused below, with the message
+    if not 0 < number <= MOST_WORKERS:
+        raise ValueError(f"expected a whole number from 1 to {MOST_WORKERS}")
+    return number
+
+
+def _usable_cpus() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0)) or 1
+    return os.cpu_count() or 1
+
+
+class PreforkMixIn(Listening):
+    """Serve in ``workers`` processes, each with the model below; the master supervises.
+
+    ``accept`` says who accepts next: see `echoservers.workers.gates`.  ``max_connections``,
+    ``max_connections_per_source`` and ``stats()`` are one number over all workers.
+
+    A worker that ends, however it does, is replaced at once.  When they die at their start
+    again and again they come ever later, up to 30 s.  `serve_forever` raises
+    ChildProcessError only if no worker has ever been ready: who starts such a server must
+    learn of it, and one that has served goes on trying, as its fault may pass.
+
+    Workers end when their master is gone, whatever they are doing.
+
+    Methods beside those of every server; signal handlers may call them:
+
+    - reload()  # put a new worker in the place of each, one after the other
+    - add_worker(), remove_worker()
+
+    In a worker SIGTERM lets that one be replaced and end; SIGINT is ignored, since the
+    terminal sends it to all, and the master passes on what it is told.  ``shutdown()`` and
+    ``server_close()`` in a handler stop the whole server.  What handlers change in memory
+    is their worker's alone.
+    """
+
+    workers: Annotated[
+        int, Option(_worker_count, "workers", "serve in this many processes; default: one a CPU")
+    ] = _usable_cpus()  # more would only take turns, unless their handlers wait
+
+    accept: Annotated[
+        str,
+        Option(choice(*ACCEPT), "|".join(ACCEPT), "who accepts next: see the documentation"),
+    ] = "shared"  # for every transport, and the shortest path; the kernel picks who waits
+
+    max_requests: Annotated[
+        int | None,
+        Option(count_or_none, "requests", "replace a worker after so many, and up to a tenth more"),
+    ] = None  # for handlers that leak
+
+    worker_timeout: Annotated[
+        float | None,
+        Option(
+            seconds_or_none,
+            "seconds",
+            "kill and replace a worker whose loop stands still for so long; in a model that"
+            " serves in its loop that is a slow client, too",
+        ),
+    ] = None  # in the iterative model a client that thinks would end its worker
+
+    def _prepare_admission(self) -> None:
+        check_accept(self.accept, self.address_family, self.socket_type)
+        super()._prepare_admission()
+        if self._link is not None:
+            return
+        slots = MASTER + 1 + self.workers + SPARE_SLOTS
+        self._board = board = Board(slots, 1 if self._serves_in_loop else self.max_connections)
+        self._team = Team(
+            self._loop, slots, self._listener_of, self._work, self._worker_ended, self._heard
+        )
+        self._activity = _MastersActivity(board, MASTER, self._team)
+        self._asked: deque[str] = deque()  # by `reload` and the like
+        self._started = threading.Event()
+        self._listeners: dict[int, Any] = {}  # by position, with accept=reuseport
+        self._own_descriptor = -1
+
+    # --- for the caller -------------------------------------------------------------
+
+    def reload(self) -> None:
+        """Replace all workers, one after the other, with no connection lost.
+
+        The new one is ready before the old one stops accepting; the old one serves those it
+        has for ``drain_timeout``, then ends their input.
+        """
+        self._ask("reload")
+
+    def add_worker(self) -> None:
+        """Have one worker more."""
+        self._ask("add")
+
+    def remove_worker(self) -> None:
+        """Have one worker less; one stays."""
+        self._ask("remove")
+
+    def _ask(self, what: str) -> None:
+        if self._link is None:
+            self._asked.append(what)
+            self._loop.wake()
+
+    def serve_forever(self, poll_interval: float = 0.5) -> None:
+        """Start the workers and watch over them until `shutdown`.
+
+        :param poll_interval: for the workers: see `ServingMixIn.serve_forever`; an overridden
+            ``service_actions`` is called there.
+        :raises ChildProcessError: no worker was ever ready, and all have died.
+        """
+        if self._link is not None:
+            super().serve_forever(poll_interval)
+            return
+        self._poll_interval = poll_interval
+        if self.is_stream and self.socket.fileno() >= 0:
+            # For good: the flag is on the socket, which old workers may still accept from.
+            self.socket.setblocking(False)
+        with self._serving():
+            self._prepare_team()
+            try:
+                if not self._stop_requested or self._draining:
+                    self._team.start(self.workers)
+                self._started.set()
+                while not self._stop_requested:
+                    self._turn(None)
+                if self._draining and self.accept == "handoff":
+                    self._hand_backlog_over()
+            finally:
+                self._started.set()
+                self._team.stop(Word.DRAIN if self._draining else Word.LEAVE)
+        if self._draining:  # since then
+            self._team.tell(Word.DRAIN)
+
+    def wait_until_started(self, timeout: float | None = None) -> bool:
+        """While another thread is in `serve_forever`: wait until it has forked the workers.
+
+        What this process opens from then on the first workers do not have: a connection that
+        it makes to its own server ends for that when it is closed here.
+
+        :param timeout: seconds; None: for as long as it takes.
+        :returns: whether they are there.
+        """
+        return self._started.wait(timeout)
+
+    def start_drain(self) -> None:
+        super().start_drain()
+        if self._link is None and self._serving_thread is None:
+            self._team.tell(Word.DRAIN)  # else the loop does it at its end
+
+    def abort(self) -> None:
+        super().abort()
+        if self._link is None:
+            self._team.tell(Word.ABORT)
+            self._team.kill_later()
+
+    def drain(self, timeout: float | None = None) -> DrainResult:
+        result = super().drain(timeout)
+        if self._link is not None or self._board is None:
+            return result
+        aborted = self._aborted + sum(self._board.column("aborted"))
+        ended = self._activity.closed - self._closed_before_drain
+        return DrainResult(max(0, ended - aborted), aborted)
+
+    def server_close(self) -> None:
+        if self._link is not None:
+            self._link.tell(Word.STOP)
+            return
+        super().server_close()
+        if self._closed and self._serving_thread is None:
+            self._team.tell(Word.DRAIN)  # those that block_on_close=False leaves behind
+            self._release_shared()
+
+    # --- the master -----------------------------------------------------------------
+
+    def _prepare_to_serve(self) -> None:
+        if self._link is not None:  # what a model prepares is for the workers
+            super()._prepare_to_serve()
+
+    def _prepare_team(self) -> None:
+        assert self._board is not None
+        if self._places is None:
+            self._places = Places(
+                self._board, self.max_connections, self.max_connections_per_source
+            )
+            self._gate = make_gate(self.accept, self._board)
+            with contextlib.suppress(AttributeError, OSError):  # not on this system
+                self._own_descriptor = os.pidfd_open(os.getpid())
+        self._team.drain_timeout = self.drain_timeout
+        self._team.timeout = self.worker_timeout
+        self._team.hands_over = self.accept == "handoff"
+
+    def _release_shared(self) -> None:
+        for shared in (self._places, self._gate):
+            if shared is not None:
+                shared.close()
+        self._places = self._gate = None
+        descriptor, self._own_descriptor = self._own_descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def _turn(self, longest: float | None) -> None:
+        if self._link is not None:
+            super()._turn(longest)
+            return
+        wait = self._team.next_event()
+        if wait is not None:
+            longest = wait if longest is None else min(wait, longest)
+        AdmissionMixIn._turn(self, longest)  # whatever the model waits for, it is not here
+        while self._asked:
+            what = self._asked.popleft()
+            if what == "reload":
+                self._team.replace_all()
+            else:
+                self._change_number(1 if what == "add" else -1)
+        self._team.see_to_it()
+
+    def _worker_ended(self, worker: Worker) -> int:
+        """A worker has ended: whatever it had is for the others again."""
+        assert self._board is not None
+        if self._gate is not None:
+            self._gate.holder_died(worker.slot)
+        if self._places is not None:
+            self._places.evict(worker.slot)
+        lost = self._board.retire(worker.slot, self._aborting or (worker.killed and worker.leaving))
+        if worker.position >= self._team.wanted and worker.position in self._listeners:
+            self._listeners.pop(worker.position).close()
+        self._room()
+        return lost
+
+    def _heard(self, worker: Worker, word: bytes) -> None:
+        if word == Word.STOP:
+            self._stop_soon()
+        elif word in (Word.ROOM, Word.READY):
+            self._room()
+
+    def _room(self) -> None:
+        """Somebody has left a place: tell those who wait for one."""
+        if self._places is None:
+            return
+        for slot in self._places.waiting():
+            if slot == MASTER:
+                self._resume_handing_over()
+            elif slot in self._team.all:
+                self._team.all[slot].tell(Word.WAKE)
+
+    # --- in a new worker ------------------------------------------------------------
+
+    def _work(self, worker: Worker) -> NoReturn:
+        """Serve until the master says otherwise; the whole life of a worker."""
+        status = 1
+        try:
+            assert self._board is not None
+            listener = worker.listener
+            if worker.others_channel is not None:
+                listener = HandedOver(worker.others_channel)
+            self._team.forget_in_worker(worker)
+            link = Link(worker.others_control, self._own_descriptor)
+            self._become(link, self._board, worker.slot, listener)
+            for other in self._listeners.values():
+                if other is not listener:
+                    other.close()
+            self._take_signals(worker.signal_mask)
+            link.listen(self._words(), self._orphaned)
+            if getattr(super().serve_forever, "__func__", None) is ServingMixIn.serve_forever:
+                self._tell_once(Word.TURNS)  # before its first turn it may stand still, too
+            super().serve_forever(self._poll_interval)
+            self._finish_work(lambda longest: self._wait_until_idle(time.monotonic() + longest))
+            status = 0
+        except BaseException as error:
+            logger.error("worker failed: %s: %s", type(error).__name__, error, exc_info=error)
+        finally:
+            os._exit(status)
+
+    def _orphaned(self) -> None:
+        self.start_drain()
+
+
+class _MastersActivity(SharedActivity):
+    """In the master what is in progress are its workers, beside what it serves itself."""
+
+    def __init__(self, board: Board, slot: int, team: Team) -> None:
+        super().__init__(board, slot)
+        self._team = team
+
+    def __len__(self) -> int:
+        return len(self.in_progress) + len(self._team)
+
+
+class PreforkTCPServer(PreforkMixIn, TCPServer):
+    """TCP, one client after the other in each of several processes."""
+
+
+class PreforkUDPServer(PreforkMixIn, UDPServer):
+    """UDP, one datagram after the other in each of several processes."""
+
+
+class PreforkUnixStreamServer(PreforkMixIn, UnixStreamServer):
+    """Unix stream, one client after the other in each of several processes."""
+
+
+class PreforkUnixDatagramServer(PreforkMixIn, UnixDatagramServer):
+    """Unix datagram, one datagram after the other in each of several processes."""

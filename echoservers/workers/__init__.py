@@ -1,0 +1,9 @@
+"""What preforked servers are made of; `echoservers.models.prefork` puts it together.
+
+- ``board``: the numbers that all workers share, in memory mapped before they are forked
+- ``places``: limits that hold over all workers together
+- ``gates``: who accepts next
+- ``team``: the master's workers: started, watched, replaced, ended
+- ``link``: a worker's tie to its master
+- ``side``: what a server does otherwise when it is a worker
+"""

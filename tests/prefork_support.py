@@ -1,0 +1,71 @@
+"""What the tests of preforked servers share."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from support import ROOT, Program, children_of, echo, program, serve_arguments, state_of, wait_until
+
+
+@contextmanager
+def workers(
+    mode: str, folder: Path, *options: str, number: int = 2, **popen: object
+) -> Iterator[tuple[Program, Callable[[], list[int]]]]:
+    """A program with so many workers that all serve, and what lists them."""
+    arguments = [*serve_arguments(mode, folder), "--workers", str(number), *options]
+    with program(*arguments, **popen) as server:
+
+        def listed() -> list[int]:
+            return [pid for pid in children_of(server.pid) if state_of(pid) != "Z"]
+
+        wait_until(lambda: len(listed()) == number and ready(listed()), "all are there")
+        yield server, listed
+
+
+def ready(pids: list[int]) -> bool:
+    """Whether each has the thread that hears its master, and waits."""
+    return all(len(os.listdir(f"/proc/{pid}/task")) >= 2 for pid in pids)
+
+
+def all_gone(pids: list[int]) -> bool:
+    """Whether all have ended; an orphan's zombie is left to the system's first process."""
+    return all(state_of(pid) in ("", "Z") for pid in pids)
+
+
+def ended_well(code: int, log: str) -> bool:
+    """Whether nothing was cut and nothing else was logged."""
+    return code == 0 and re.fullmatch(r"drained \d connections?, aborted 0\n", log) is not None
+
+
+def served_by(server: Program, pids: list[int]) -> tuple[socket.socket, int]:
+    """A client and the process that serves it: the one that has one descriptor more."""
+    before = {pid: len(os.listdir(f"/proc/{pid}/fd")) for pid in pids}
+    client = server.connect()
+    echo(client)
+    return client, next(p for p in pids if len(os.listdir(f"/proc/{p}/fd")) > before[p])
+
+
+@contextmanager
+def script(text: str, *arguments: object) -> Iterator["subprocess.Popen[str]"]:
+    """A program of a test's own, killed at the end of the block."""
+    with subprocess.Popen(
+        [sys.executable, "-c", text, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def line_of(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
