@@ -17,7 +17,7 @@ WIDTH = 720
 TOP = 72
 ROW = 44
 CLIENT_X = 42
-CLIENT_R = 15
+CLIENT_R = 13
 KERNEL_X, KERNEL_W = 100, 116
 BACKLOG_X, SLOT_W, SLOT_H = 112, 34, 28
 SOCKET_X = 188
@@ -104,9 +104,8 @@ class Drawing:
 
     def _head(self, before: tuple[float, float], tip: tuple[float, float]) -> None:
         angle = math.atan2(tip[1] - before[1], tip[0] - before[0])
-        corners = [tip]
-        for turn in (2.7, -2.7):
-            corners.append((tip[0] + 9 * math.cos(angle + turn), tip[1] + 9 * math.sin(angle + turn)))
+        wings = [(angle + 2.7, 9), (angle - 2.7, 9)]
+        corners = [tip, *((tip[0] + r * math.cos(a), tip[1] + r * math.sin(a)) for a, r in wings)]
         path = " ".join(f"{_number(x)},{_number(y)}" for x, y in corners)
         self.add("polygon", points=path, fill=INK)
 
@@ -122,16 +121,16 @@ class Drawing:
         )  # fmt: skip
         self.write(CLIENT_X, y + 5, name or "ABCDE"[row], size=14, anchor="middle", weight="bold")
         if silent:
-            self.note(CLIENT_X, y + 27, "silent", "middle")
+            self.note(CLIENT_X, y + 25, "silent", "middle")
 
-    def kernel(self, label: str = "kernel") -> None:
+    def kernel(self, width: float = KERNEL_W) -> None:
         """The part of the machine between the clients and the server."""
         self.write(CLIENT_X, 30, "clients", anchor="middle", fill=FAINT)
         self.add(
-            "rect", x=KERNEL_X, y=40, width=KERNEL_W, height=self.height - 56, rx=4,
+            "rect", x=KERNEL_X, y=40, width=width, height=self.height - 56, rx=4,
             fill=KERNEL_FILL, stroke="#9AA0A6",
         )  # fmt: skip
-        self.write(KERNEL_X + KERNEL_W / 2, 30, label, anchor="middle", fill=FAINT)
+        self.write(KERNEL_X + width / 2, 30, "kernel", anchor="middle", fill=FAINT)
 
     def connection(self, row: float, to_x: float, to_row: float | None = None) -> None:
         """A connection of the client in *row*, with its socket, to who serves it."""
@@ -193,9 +192,7 @@ class Drawing:
         if label:
             self.write(x + 2, y - 7, label, fill=FAINT)
 
-    def worker(
-        self, x: float, row: float, right: float, words: str, *, soft: bool = False
-    ) -> None:
+    def worker(self, x: float, row: float, right: float, words: str, *, soft: bool = False) -> None:
         """A thread, with what it does; *soft*: a coroutine, which the kernel knows nothing of."""
         y = row_y(row) - 14
         dash = {"stroke_dasharray": "5 4"} if soft else {}
