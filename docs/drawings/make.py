@@ -3,13 +3,17 @@
 Without a directory it writes beside itself, where the pages look for them.
 """
 
+import importlib
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent.parent)]
 
-from designs import DRAWINGS  # noqa: E402 - found by the line above
+from cast import DRAWINGS  # noqa: E402 - found by the line above
+
+for pages in ("blocking", "preforked", "loops"):
+    importlib.import_module(pages)  # each adds its drawings
 
 
 def drawings() -> dict[str, str]:
