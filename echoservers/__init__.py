@@ -33,11 +33,23 @@ if TYPE_CHECKING:
     from .models.forks import ForkingUDPServer as ForkingUDPServer
     from .models.forks import ForkingUnixDatagramServer as ForkingUnixDatagramServer
     from .models.forks import ForkingUnixStreamServer as ForkingUnixStreamServer
+    from .models.prethreading import PrethreadingMixIn as PrethreadingMixIn
+    from .models.prethreading import PrethreadingTCPServer as PrethreadingTCPServer
+    from .models.prethreading import PrethreadingUDPServer as PrethreadingUDPServer
+    from .models.prethreading import (
+        PrethreadingUnixDatagramServer as PrethreadingUnixDatagramServer,
+    )
+    from .models.prethreading import PrethreadingUnixStreamServer as PrethreadingUnixStreamServer
     from .models.reactors import EpollMixIn as EpollMixIn
     from .models.reactors import KqueueMixIn as KqueueMixIn
     from .models.reactors import PollMixIn as PollMixIn
     from .models.reactors import ReactorMixIn as ReactorMixIn
     from .models.reactors import SelectMixIn as SelectMixIn
+    from .models.thread_pool import ThreadPoolMixIn as ThreadPoolMixIn
+    from .models.thread_pool import ThreadPoolTCPServer as ThreadPoolTCPServer
+    from .models.thread_pool import ThreadPoolUDPServer as ThreadPoolUDPServer
+    from .models.thread_pool import ThreadPoolUnixDatagramServer as ThreadPoolUnixDatagramServer
+    from .models.thread_pool import ThreadPoolUnixStreamServer as ThreadPoolUnixStreamServer
     from .models.threads import ThreadingMixIn as ThreadingMixIn
     from .models.threads import ThreadingTCPServer as ThreadingTCPServer
     from .models.threads import ThreadingUDPServer as ThreadingUDPServer
@@ -78,6 +90,20 @@ _HOMES = {
         "ForkingUDPServer",
         "ForkingUnixDatagramServer",
         "ForkingUnixStreamServer",
+    ),
+    "models.prethreading": (
+        "PrethreadingMixIn",
+        "PrethreadingTCPServer",
+        "PrethreadingUDPServer",
+        "PrethreadingUnixDatagramServer",
+        "PrethreadingUnixStreamServer",
+    ),
+    "models.thread_pool": (
+        "ThreadPoolMixIn",
+        "ThreadPoolTCPServer",
+        "ThreadPoolUDPServer",
+        "ThreadPoolUnixDatagramServer",
+        "ThreadPoolUnixStreamServer",
     ),
     "models.reactors": (
         "EpollMixIn",

@@ -16,7 +16,16 @@ __all__ = ["ActiveRequest", "Activity"]
 class ActiveRequest:
     """One request from the moment it is admitted until it is over."""
 
-    __slots__ = ("aborted", "cells", "client_address", "input_ended", "request", "source", "worker")
+    __slots__ = (
+        "aborted",
+        "cells",
+        "client_address",
+        "ended",
+        "input_ended",
+        "request",
+        "source",
+        "worker",
+    )
 
     def __init__(self, request: Any, client_address: Any, source: str | None) -> None:
         self.request = request
@@ -26,6 +35,7 @@ class ActiveRequest:
         self.cells: Cells | None = None
         """Where its worker counts; None: in the cells of the loop."""
         self.aborted = False
+        self.ended = False
         self.input_ended = False
         """By us, not by the peer; told to the handler in its cells."""
         self.worker: Any = None
@@ -91,6 +101,7 @@ class Activity:
         with self._lock:
             if self.in_progress.pop(id(record.request), None) is None:
                 return False
+            record.ended = True
             self._closed += 1
             if record.source is not None:
                 self._sources[record.source] -= 1

@@ -4,7 +4,6 @@ The first half of a request's path; `echoservers.serving` has the life of the se
 """
 
 import errno
-import select
 import socket
 import socketserver
 import sys
@@ -70,7 +69,6 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
         self._serves_at_once = self._serves_in_loop and not self.is_stream
         self._failed_accepts = 0
         self._error_lines = Throttle(burst=10)
-        self._more = select.poll()
         # Asked here, once: in a forked child logging would work it out anew.
         self.logs_connections = logger.isEnabledFor(DEBUG)
         self._stop_requested = False
@@ -113,17 +111,18 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
         if wanted and self._listening_descriptor < 0:
             self._listening_descriptor = self.fileno()
             self._loop.watch(self._listening_descriptor, self._accept_batch)
-            self._more.register(self._listening_descriptor, select.POLLIN)
         elif not wanted and self._listening_descriptor >= 0:
             self._loop.unwatch(self._listening_descriptor)
-            self._more.unregister(self._listening_descriptor)
             self._listening_descriptor = -1
 
     def _accept_batch(self) -> None:
-        """Take what is there; asking for more costs a tenth of an accept that finds nothing."""
-        for _ in range(ACCEPT_BATCH):
-            if not self._accept_one() or self._stop_requested or not self._more.poll(0):
-                return
+        """Take what is there; one only, when the loop had to wait for it: that was all then."""
+        if self._loop.is_busy:
+            for _ in range(ACCEPT_BATCH):
+                if not self._accept_one() or self._stop_requested:
+                    return
+        else:
+            self._accept_one()
 
     def _accept_one(self) -> bool:
         """Take one request; False when there is none or none can be taken now."""
@@ -223,7 +222,7 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
                 self.process_request(request, client_address)
                 if record is None:
                     self._activity.at_once += 1
-                elif self._serves_in_loop:
+                elif self._serves_in_loop and not record.ended:
                     self._end(record)
                 return
             self._activity.give_up(record, "verify_request")

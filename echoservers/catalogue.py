@@ -56,6 +56,18 @@ MODELS: dict[str, Model] = {
         ("unp1", "echoserverp"),
         needs="os.fork",
     ),
+    "thread-pool": Model(
+        "echoservers.models.thread_pool:ThreadPoolMixIn",
+        "a thread of a pool, over a queue",
+        "many short connections, in few threads",
+        ("unp8", "echoservert-pre"),
+    ),
+    "prethreading": Model(
+        "echoservers.models.prethreading:PrethreadingMixIn",
+        "a thread of a pool, which accepts",
+        "short connections, with no queue between",
+        ("unp7",),
+    ),
     "select": Model(
         "echoservers.models.reactors:SelectMixIn",
         "one loop for all, waiting with select",

@@ -60,6 +60,7 @@ def answer_batch(server: "UDPServer", buffer: memoryview, longest: int, own_port
     receive, send = sock.recvfrom_into, sock.sendto
     answered = bytes_in = bytes_out = 0
     cells = server.cells_of(None)
+    busy = server._loop.is_busy  # else a look for a second one would mostly be in vain
     try:
         for _ in range(BATCH):
             try:
@@ -82,7 +83,7 @@ def answer_batch(server: "UDPServer", buffer: memoryview, longest: int, own_port
                     server.reply_failed((message, sock), error)
             else:
                 bytes_out += _ask(server, handler_class, (bytes(message), sock), source)
-            if server._stop_requested:
+            if not busy or server._stop_requested:
                 return
     except OSError as error:
         server._accept_failed(error)

@@ -17,6 +17,10 @@ from .waits import READABLE, WRITABLE, PollWait, Wait
 
 __all__ = ["Loop", "Timer"]
 
+AT_ONCE = 20e-6
+"""Seconds: a wait that was shorter did not sleep.  A system call takes one or two
+microseconds, falling asleep and waking up some tens."""
+
 _Callback = Callable[[], object]
 
 
@@ -54,6 +58,8 @@ class Loop:
         self._owner = os.getpid()
         self.now = time.monotonic()
         """When the last wait returned: good enough for limits of seconds."""
+        self.is_busy = False
+        """Whether the last wait found something there at once: more may be waiting."""
         self.on_stop: _Callback | None = None
         """Called in the turn in which a forked child has asked for it."""
         self.watch(self._read, self._woken)
@@ -116,11 +122,13 @@ class Loop:
     def turn(self, longest: float | None) -> None:
         """Wait until something is ready, at most *longest* seconds, and call for it."""
         timers = self._timers
+        before = time.monotonic()
         if timers:
-            left = timers[0].when - time.monotonic()
+            left = timers[0].when - before
             longest = left if longest is None or left < longest else longest
         ready = self.waiter.wait(None if longest is None else max(0.0, longest))
-        self.now = time.monotonic()
+        self.now = now = time.monotonic()
+        self.is_busy = now - before < AT_ONCE
         readers = self._readers
         for descriptor, _ in ready:
             callback = readers.get(descriptor)
@@ -128,7 +136,7 @@ class Loop:
                 callback = self._writers.get(descriptor)
             if callback is not None:  # a hang-up too is for it: its read or write tells
                 callback()
-        while timers and timers[0].when <= self.now:
+        while timers and timers[0].when <= now:
             due = heapq.heappop(timers).callback
             if due is None:
                 self._cancelled -= 1

@@ -322,11 +322,18 @@ class ServingMixIn(AdmissionMixIn):
 
     def _take_backlog(self) -> None:
         """Serve what the system had accepted for us when the drain began."""
-        for _ in range(max(ACCEPT_BATCH, getattr(self, "request_queue_size", 0))):
-            while (wait := self._time_to_resume()) != 0 and not self._aborting:
-                self._turn(wait)
-            if self._aborting or not (self._accept_one() or self._paused):
+        for _ in range(self._longest_backlog()):
+            if not self._take_from_backlog():
                 return
+
+    def _longest_backlog(self) -> int:
+        return max(ACCEPT_BATCH, getattr(self, "request_queue_size", 0))
+
+    def _take_from_backlog(self) -> bool:
+        """Take one request, when there is room for it; False when none is left."""
+        while (wait := self._time_to_resume()) != 0 and not self._aborting:
+            self._turn(wait)
+        return not self._aborting and (self._accept_one() or self._paused)
 
     def _wait_for_loop(self, deadline: float | None) -> bool:
         """Wait until the loop has ended; False when the *deadline* came first."""

@@ -27,7 +27,7 @@ class ServingOptions:
         Option(
             choice("queue", "refuse"),
             "queue|refuse",
-            "beyond max_connections: leave them in the listen backlog, or close them",
+            "when no more can be served: leave them in the listen backlog, or close them",
         ),
     ] = "queue"  # a client that waits is served in the end
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import echoservers
 from echoservers.addresses import parse_endpoint
+from echoservers.options import options_of
 from echoservers.registry import Mode
 from echoservers.serving import ServingMixIn
 
@@ -34,6 +35,17 @@ HANDLE_NAMES = [m.name for m in MODES if echoservers.server_class(m.name).runs_h
 TCP_NAMES = [m.name for m in MODES if m.transport == "tcp"]
 UDP_NAMES = [m.name for m in MODES if m.transport == "udp"]
 UNIX_NAMES = [m.name for m in MODES if m.transport.startswith("unix")]
+
+
+def has_pool(mode: str) -> bool:
+    """Whether *mode* serves in a fixed number of threads, ``max_workers``."""
+    return "max_workers" in options_of(echoservers.server_class(mode))
+
+
+def idle_threads(mode: str) -> int:
+    """How many threads a server of *mode* has while it serves nobody."""
+    pool: int = getattr(echoservers.server_class(mode), "max_workers", 0)
+    return 1 + pool
 
 
 def free_address(mode: str, folder: Path) -> Any:
@@ -147,6 +159,12 @@ def echo(client: socket.socket, message: bytes = b"hello") -> None:
         assert client.recv(65536) == message
     else:
         assert receive_exactly(client, len(message)) == message
+
+
+def workers_of(server: Any) -> list[threading.Thread]:
+    """The threads of the pool of *server*."""
+    name = f"{type(server).__name__} worker "
+    return [thread for thread in threading.enumerate() if thread.name.startswith(name)]
 
 
 def echo_once(server: ServingMixIn, message: bytes = b"hello", timeout: float = PATIENCE) -> None:

@@ -123,7 +123,7 @@ WRONG: list[tuple[list[str], list[str]]] = [
     (["--log-format", "xml"], ["--log-format", "'xml'", "text", "json"]),
     (["servee"], ["servee", "did you mean", "serve", "modes", "client"]),
     (["modes", "--xml"], ["--xml", "--json"]),
-    (["modes", "tcp"], ["tcp", "--json"]),
+    (["modes", "nonsense"], ["nonsense", "transports are tcp"]),
     # an endpoint
     (["client"], ["ENDPOINT"]),
     (["client", "nonsense"], ["'nonsense'", "tcp://", "udp://", "unix://", "unix-datagram://"]),

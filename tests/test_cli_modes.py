@@ -137,10 +137,10 @@ def test_only_the_modes_of_some_models_and_transports_are_listed() -> None:
 
 
 def test_what_is_neither_a_model_nor_a_transport_is_told() -> None:
-    done = run_cli("modes", "treading")
+    done = run_cli("modes", "forkin")
     assert done.returncode == 2
     assert done.stderr.startswith(
-        b"echoservers: error: there is no model and no transport 'treading'"
+        b"echoservers: error: there is no model and no transport 'forkin'"
     )
-    assert b"did you mean threading?" in done.stderr
+    assert b"did you mean forking?" in done.stderr
     assert b"transports are " in done.stderr

@@ -32,7 +32,10 @@ from support import (
 SCHEMES = {"tcp": "tcp", "udp": "udp", "unix-stream": "unix", "unix-datagram": "unix-datagram"}
 
 # Each model and each transport, for what is the same in all modes.
-ONE_OF_EACH = ["tcp", "threading-udp", "forking-unix-stream", "threading-unix-datagram"]
+ONE_OF_EACH = [
+    *("tcp", "threading-udp", "forking-unix-stream", "threading-unix-datagram"),
+    *("thread-pool-tcp", "prethreading-udp"),
+]
 
 SHOWS_OPTIONS = """
 from echoservers import EchoHandler
@@ -157,7 +160,9 @@ SAMPLES = {
     "octal": ("640", repr(0o640)),
     "processes": ("50", "50"),
     "queue|refuse": ("refuse", "'refuse'"),
+    "requests": ("40", "40"),
     "seconds": ("2.5", "2.5"),
+    "threads": ("30", "30"),
 }
 
 

@@ -42,7 +42,7 @@ class Deaf(socketserver.BaseRequestHandler):
         self.request.recv(1)
 
 
-@pytest.mark.parametrize("mode", ["tcp", "threading-tcp"])
+@pytest.mark.parametrize("mode", ["tcp", "threading-tcp", "thread-pool-tcp", "prethreading-tcp"])
 def test_server_close_ends_in_time_with_a_strangers_handler_that_waits(mode: str) -> None:
     Deaf.started.clear()
     server = echoservers.create_server(mode, ("127.0.0.1", 0), Deaf, drain_timeout=0.2)

@@ -18,6 +18,7 @@ from support import (
     connect,
     echo,
     echo_once,
+    has_pool,
     program,
     serving,
     threads_of,
@@ -166,6 +167,8 @@ class Slow(EchoHandler):
 @pytest.mark.parametrize("mode", CONCURRENT_UDP)
 def test_a_flood_never_makes_more_workers_than_the_cap(mode: str, folder: Path) -> None:
     arguments = ["--mode", mode, "--port", "0", "--max-connections", "4"]
+    if has_pool(mode):
+        arguments += ["--max-workers", "4"]
     handler = ["--handler", "test_datagrams:Slow"]
     here = {"PYTHONPATH": f"{Path(__file__).parent}:{Path(__file__).parent.parent}"}
     with program(*arguments, *handler, env=here) as server:

@@ -18,8 +18,11 @@ import pytest
 import echoservers
 from echoservers import EchoHandler
 from support import (
+    CONCURRENT_STREAM_NAMES,
     PATIENCE,
     STREAM_NAMES,
+    TCP_NAMES,
+    UDP_NAMES,
     ControlledServer,
     Program,
     children_of,
@@ -28,6 +31,8 @@ from support import (
     descriptors_of,
     echo,
     echo_once,
+    has_pool,
+    idle_threads,
     program,
     receive_all,
     serve_arguments,
@@ -37,6 +42,8 @@ from support import (
     wait_until,
     zombies_of,
 )
+
+IN_THREADS = [n for n in CONCURRENT_STREAM_NAMES if not n.startswith("forking")]
 
 needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 
@@ -93,7 +100,7 @@ def test_a_connection_that_ends_before_accept_costs_nobody_else(
     assert "accept" not in log
 
 
-@pytest.mark.parametrize("mode", ["threading-tcp", "threading-unix-stream"])
+@pytest.mark.parametrize("mode", IN_THREADS)
 def test_out_of_descriptors_the_server_waits_without_spinning(mode: str, folder: Path) -> None:
     with program(*serve_arguments(mode, folder), **limited_to(24)) as server:
         clients = [server.connect() for _ in range(40)]
@@ -187,10 +194,11 @@ def test_a_thread_that_cannot_start_is_counted_and_close_does_not_raise(
 @pytest.mark.parametrize("mode", STREAM_NAMES)
 def test_thousands_of_connections_leave_nothing_behind(mode: str, folder: Path) -> None:
     connections = 2000 if mode == "forking-unix-stream" else 10_000
+    idle = idle_threads(mode)
     cap = ["--max-children", "20"] if mode.startswith("forking") else []
     with program(*serve_arguments(mode, folder), *cap) as server:
         echo_within(server, 1)
-        wait_until(lambda: threads_of(server.pid) == 1, "the first is over")
+        wait_until(lambda: threads_of(server.pid) == idle, "the first is over")
         wait_until(lambda: children_of(server.pid) == [], "the first is over")
         descriptors = descriptors_of(server.pid)
         most = 0
@@ -202,7 +210,7 @@ def test_thousands_of_connections_leave_nothing_behind(mode: str, folder: Path) 
                 most = max(most, len(children_of(server.pid)))
         echo_within(server, PATIENCE)  # it waits behind what is in the backlog
         wait_until(lambda: not children_of(server.pid), "no child and no zombie is left", 1)
-        wait_until(lambda: threads_of(server.pid) == 1, "no thread is left", 5)
+        wait_until(lambda: threads_of(server.pid) == idle, "no thread is left", 5)
         wait_until(lambda: descriptors_of(server.pid) <= descriptors, "descriptors are back", 5)
         assert most <= 20
         code, log = server.stop()
@@ -230,9 +238,13 @@ def test_41_silent_clients_do_not_keep_the_42nd_from_its_echo(mode: str, folder:
         echo_within(server, 1)
 
 
-@pytest.mark.parametrize("mode", ["forking-tcp", "threading-tcp"])
+@pytest.mark.parametrize(
+    "mode", ["forking-tcp", "threading-tcp", "thread-pool-tcp", "prethreading-tcp"]
+)
 def test_more_silent_clients_than_the_cap_never_block_the_loop(mode: str, folder: Path) -> None:
     arguments = serve_arguments(mode, folder)
+    if has_pool(mode):
+        arguments += ["--max-workers", "5"]
     with (
         program(*arguments, "--max-connections", "5") as server,
         contextlib.ExitStack() as open_clients,
@@ -317,7 +329,7 @@ class Whoami(EchoHandler):
         return repr(self.client_address).encode()[: len(message)]
 
 
-@pytest.mark.parametrize("mode", ["tcp", "threading-tcp", "forking-tcp"])
+@pytest.mark.parametrize("mode", TCP_NAMES)
 def test_an_ipv4_client_of_a_dual_stack_socket_is_treated_as_ipv4(mode: str, folder: Path) -> None:
     with serving(mode, folder, Whoami, host="::", max_connections_per_source=1) as server:
         with socket.create_connection(("127.0.0.1", server.server_address[1]), PATIENCE) as client:
@@ -327,7 +339,7 @@ def test_an_ipv4_client_of_a_dual_stack_socket_is_treated_as_ipv4(mode: str, fol
         wait_until(lambda: server.stats()["active"] == 0, "it is over")
 
 
-@pytest.mark.parametrize("mode", ["udp", "threading-udp", "forking-udp"])
+@pytest.mark.parametrize("mode", UDP_NAMES)
 def test_an_ipv4_datagram_to_a_dual_stack_socket_is_answered_and_logged_as_ipv4(
     mode: str, folder: Path
 ) -> None:
@@ -344,6 +356,7 @@ def test_an_ipv4_datagram_to_a_dual_stack_socket_is_answered_and_logged_as_ipv4(
 
 @pytest.mark.parametrize("mode", STREAM_NAMES)
 def test_hundreds_of_resets_are_neither_logged_nor_leaked(mode: str, folder: Path) -> None:
+    idle = idle_threads(mode)
     with program(*serve_arguments(mode, folder)) as server:
         for _ in range(200):
             client = server.connect()
@@ -351,7 +364,7 @@ def test_hundreds_of_resets_are_neither_logged_nor_leaked(mode: str, folder: Pat
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             client.close()
         echo_within(server, PATIENCE)
-        wait_until(lambda: threads_of(server.pid) == 1, "no thread is left")
+        wait_until(lambda: threads_of(server.pid) == idle, "no thread is left")
         wait_until(lambda: children_of(server.pid) == [], "no child is left")
         code, log = server.stop()
     assert code == 0

@@ -45,6 +45,9 @@ ALIASES = {
     "unp1": "forking-tcp",
     "echoserverp": "forking-tcp",
     "echoservers": "select-tcp",
+    "unp8": "thread-pool-tcp",
+    "echoservert-pre": "thread-pool-tcp",
+    "unp7": "prethreading-tcp",
     **{f"iterative-{transport}": transport for transport in TRANSPORTS},
 }
 
@@ -91,7 +94,7 @@ def test_a_mode_is_one_class_by_the_composed_name(name: str) -> None:
     cls = echoservers.server_class(name)
     mode = find_mode(name)
     assert cls is echoservers.server_class(name)
-    words = [mode.model.replace("iterative", ""), *mode.transport.split("-")]
+    words = [*mode.model.replace("iterative", "").split("-"), *mode.transport.split("-")]
     composed = "".join(w.upper() if w in ("tcp", "udp") else w.title() for w in words) + "Server"
     assert cls.__name__ == composed
     assert cls is getattr(echoservers, composed)
@@ -120,7 +123,7 @@ def test_a_server_asked_for_by_an_alias_has_the_name_of_its_mode() -> None:
         ("threading", "threading-tcp"),
         ("forking_udp", "forking-udp"),
         ("iterative", "iterative-tcp"),
-        ("unp", "unp0"),
+        ("unp", r"unp\d"),
         ("echoserver", "echoservert"),
         ("TCP", "tcp"),
         ("Unix-Stream", "unix-stream"),
@@ -264,6 +267,8 @@ MODULE_OF_MODEL = {
     "select": {"reactors"},
     "poll": {"reactors"},
     "epoll": {"reactors"},
+    "thread-pool": {"thread_pool"},
+    "prethreading": {"prethreading"},
 }
 HEAVY = {"asyncio", "ssl", "multiprocessing", "concurrent.futures", "matplotlib", "readline"}
 

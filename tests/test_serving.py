@@ -14,6 +14,7 @@ import pytest
 import echoservers
 from echoservers import EchoHandler, OptionError, create_server
 from support import (
+    CONCURRENT_STREAM_NAMES,
     NAMES,
     PATIENCE,
     STREAM_NAMES,
@@ -295,10 +296,8 @@ def test_drain_serves_what_waits_in_the_backlog(mode: str, folder: Path) -> None
 
 # --- limits -----------------------------------------------------------------------------
 
-CONCURRENT = [name for name in STREAM_NAMES if name.startswith(("threading", "forking"))]
 
-
-@pytest.mark.parametrize("mode", CONCURRENT)
+@pytest.mark.parametrize("mode", CONCURRENT_STREAM_NAMES)
 def test_beyond_max_connections_clients_wait_and_are_served_in_the_end(
     mode: str, folder: Path
 ) -> None:
@@ -317,7 +316,7 @@ def test_beyond_max_connections_clients_wait_and_are_served_in_the_end(
         assert server.stats()["refused"] == {}
 
 
-@pytest.mark.parametrize("mode", CONCURRENT)
+@pytest.mark.parametrize("mode", CONCURRENT_STREAM_NAMES)
 def test_overflow_refuse_closes_at_once(mode: str, folder: Path) -> None:
     with serving(mode, folder, max_connections=2, overflow="refuse") as server:
         served = [connect(server) for _ in range(2)]
@@ -332,7 +331,7 @@ def test_overflow_refuse_closes_at_once(mode: str, folder: Path) -> None:
             client.close()
 
 
-@pytest.mark.parametrize("mode", ["threading-tcp", "forking-tcp"])
+@pytest.mark.parametrize("mode", [n for n in CONCURRENT_STREAM_NAMES if n.endswith("tcp")])
 def test_the_limit_by_source_holds_for_each_source_alone(mode: str, folder: Path) -> None:
     with serving(mode, folder, max_connections_per_source=2) as server:
         served = [connect(server) for _ in range(2)]
