@@ -19,9 +19,7 @@ from echoservers import EchoHandler, LengthPrefixedFraming, create_server
 
 
 class Store:
-    """A dictionary that has a limit, as everything that strangers fill."""
-
-    MOST_KEYS = 10_000  # with 64 KiB a message 640 MB at the very most
+    MOST_KEYS = 10_000  # what strangers fill has a limit: with 64 KiB a message 640 MB
 
     def __init__(self) -> None:
         self._values: dict[bytes, bytes] = {}
