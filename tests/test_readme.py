@@ -87,20 +87,21 @@ def read_page(text: str, warnings: io.StringIO | None = None) -> nodes.document:
 
 def blocks_of(node: nodes.Node, section: tuple[str, ...] = ()) -> Iterator[Block]:
     """Every block below *node*, in the order of the page."""
-    not_run = None
+    not_run, quoted = None, False
     for child in node.children:
         if isinstance(child, nodes.comment):
             label, _, reason = child.astext().partition(":")
             not_run = (reason.strip() or None) if label == "not-run" else not_run
+            quoted = label == "quoted"  # it need not run by itself; see test_designs.py
         elif isinstance(child, (nodes.literal_block, nodes.doctest_block)):
             language = "".join(name for name in child["classes"] if name != "code")
-            yield Block(language, child.astext(), section, not_run)
-            not_run = None
+            yield Block("text" if quoted else language, child.astext(), section, not_run)
+            not_run, quoted = None, False
         elif isinstance(child, nodes.section):
             yield from blocks_of(child, (*section, child[0].astext()))
         elif not isinstance(child, nodes.target):
             yield from blocks_of(child, section)
-            not_run = None
+            not_run, quoted = None, False
 
 
 def sections() -> dict[str, list[Block]]:
