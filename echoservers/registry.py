@@ -16,7 +16,7 @@ from socketserver import BaseRequestHandler
 from typing import Any, cast
 
 from .addresses import DEFAULT_HOST, DEFAULT_PORT, default_unix_path
-from .catalogue import MODELS, SPELLED_BY_ALIAS, TRANSPORTS, Model
+from .catalogue import MODELS, PREFORK, SPELLED_BY_ALIAS, TRANSPORTS, Model
 from .errors import HandlerNotSupported, ModeNotAvailable, OptionError, UnknownMode
 from .hints import did_you_mean
 from .mode import Design, Mode, transports_of
@@ -144,7 +144,10 @@ def _unknown(name: str) -> str:
     known = modes()
     names = [mode.name for mode in known]
     hint = did_you_mean(name.lower(), names + [a for m in known for a in m.aliases])
-    hint = hint or f"; known are {', '.join(names)}"
+    hint = hint or (
+        "; expected [prefork-]MODEL-TRANSPORT, the models being"
+        f" {', '.join([*MODELS, *_registered])}, the transports {', '.join(TRANSPORTS)}"
+    )
     return f"there is no mode {name!r}{hint}; `echoservers modes` shows all"
 
 
@@ -281,6 +284,8 @@ def _check_handler(mode: Mode, cls: type[ServingMixIn], handler: type) -> None:
         cls.check_handler(handler, mode.name)
     except HandlerNotSupported as error:
         takers = [m.name for m in modes() if _takes(m, mode.transport, handler)]
+        # What a model takes, it takes in preforked workers too: no need to say it twice.
+        takers = [name for name in takers if not name.startswith(PREFORK)]
         known = f"; these take it: {', '.join(takers)}" if takers else ""
         raise HandlerNotSupported(f"{error}{known}") from None
 
