@@ -109,9 +109,12 @@ class Exchange:
         """
         replies: list[bytes] = []
         while not replies and (message := self._next_message(replies)) is not None:
-            answer: Any = self._handler.respond(message)
-            reply = await answer if isinstance(answer, Awaitable) else answer
-            self._gather(reply, replies)
+            try:
+                answer: Any = self._handler.respond(message)
+                reply = await answer if isinstance(answer, Awaitable) else answer
+                self._gather(reply, replies)
+            except BaseException as error:
+                self._fail(error, replies)
         return _joined(replies)
 
     def _next_message(self, replies: list[bytes]) -> bytes | None:
@@ -140,9 +143,9 @@ class Exchange:
         return len(wrapped)
 
     def _fail(self, error: BaseException, replies: list[bytes]) -> None:
+        self._failure = error
         if not replies:
             raise error
-        self._failure = error
 
 
 def _joined(replies: list[bytes]) -> bytes | None:
