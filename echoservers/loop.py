@@ -173,7 +173,8 @@ class Loop:
     def close(self) -> None:
         """Release the pipe and the wait; harmless when done twice."""
         if not self.closed:
-            self.unwatch(self._read)
+            if self.in_owner:  # a fork shares what an epoll descriptor watches with its parent
+                self.unwatch(self._read)
             read, write, self._read, self._write = self._read, self._write, -1, -1
             os.close(read)
             os.close(write)

@@ -28,7 +28,7 @@ JOIN_TIME = 1.0
 
 
 class WorkerThreadsMixIn(ServingMixIn):
-    """Below a model's mixin that gives the threads their work (`_work`)."""
+    """Below a model's mixin that gives the threads their work (`_run_worker`)."""
 
     #: A thread whose peer is stuck does not keep the interpreter from exiting.
     daemon_threads = True
@@ -43,7 +43,7 @@ class WorkerThreadsMixIn(ServingMixIn):
         self._retry_at = 0.0
         super().__init__(*args, **kwargs)
 
-    def _work(self) -> None:
+    def _run_worker(self) -> None:
         """The body of each thread: serve until there is nothing left to serve."""
         raise NotImplementedError
 
@@ -57,7 +57,7 @@ class WorkerThreadsMixIn(ServingMixIn):
             return
         while len(self._workers) < wanted:
             name = f"{type(self).__name__} worker {next(self._numbers)}"
-            thread = threading.Thread(target=self._work, name=name, daemon=self.daemon_threads)
+            thread = threading.Thread(target=self._run_worker, name=name, daemon=self.daemon_threads)
             self._workers.add(thread)
             try:
                 thread.start()

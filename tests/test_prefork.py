@@ -12,6 +12,7 @@ import pytest
 import echoservers
 from echoservers import EchoHandler, OptionError, create_server
 from support import (
+    AVAILABLE,
     PATIENCE,
     STREAM_NAMES,
     children_of,
@@ -48,6 +49,22 @@ OF_CHILDREN = [
     ("prefork-forking-unix-datagram", "flock"),
 ]
 """Workers that fork: each transport once, and each variant that does something to a worker."""
+OVER_OTHERS = [
+    (f"prefork-{model}-{transport}", accept)
+    for model in (
+        *("thread-pool", "prethreading", "select", "poll", "epoll"),
+        *("asyncio", "uvloop", "gevent"),
+    )
+    for transport, accept in (
+        ("tcp", "shared"),
+        ("tcp", "handoff"),
+        ("unix-stream", "mutex"),
+        ("udp", "reuseport"),
+        ("tcp", "flock"),
+    )
+    if f"prefork-{model}-{transport}" in AVAILABLE
+]
+"""Every other model, each with every variant."""
 
 
 class WhichWorker(EchoHandler):
@@ -64,7 +81,7 @@ def worker_of(client: socket.socket) -> int:
 # --- who accepts ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("mode", "accept"), ALL + OF_CHILDREN)
+@pytest.mark.parametrize(("mode", "accept"), ALL + OF_CHILDREN + OVER_OTHERS)
 def test_every_variant_serves_counts_and_ends(mode: str, accept: str, folder: Path) -> None:
     with serving(mode, folder, accept=accept) as server:
         for number in range(10):
@@ -154,7 +171,11 @@ def test_a_worker_killed_while_it_may_hold_the_lock_keeps_nobody_out(
 # --- composed by name -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("inner", echoservers.modes()[:12], ids=lambda mode: mode.name)
+@pytest.mark.parametrize(
+    "inner",
+    [m for m in echoservers.modes() if f"prefork-{m.name}" in AVAILABLE],
+    ids=lambda mode: mode.name,
+)
 def test_prefork_goes_over_every_mode(inner: Any) -> None:
     mode = echoservers.registry.find_mode(f"prefork-{inner.name}")
     cls = echoservers.server_class(mode.name)

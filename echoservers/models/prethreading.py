@@ -99,7 +99,7 @@ class PrethreadingMixIn(WorkerThreadsMixIn):
 
     # --- the threads ----------------------------------------------------------------
 
-    def _work(self) -> None:
+    def _run_worker(self) -> None:
         while (record := self._next_request()) is not None:
             self._serve_record(record)
             del record  # a datagram's bytes are not kept while there is nothing to do
@@ -118,10 +118,10 @@ class PrethreadingMixIn(WorkerThreadsMixIn):
                 self._leader = 0
             record, self._taken = self._taken, None
             if record is None:
-                self._leave()
+                self._end_thread()
         return record
 
-    def _leave(self) -> None:
+    def _end_thread(self) -> None:
         thread = threading.current_thread()
         if thread in self._workers:  # it is not the one that called serve_forever()
             self._workers.remove(thread)
@@ -165,7 +165,7 @@ class PrethreadingMixIn(WorkerThreadsMixIn):
                 if periodic:
                     self.service_actions()
             if self._draining:
-                self._work()  # beside the others, until the backlog is empty
+                self._run_worker()  # beside the others, until the backlog is empty
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure

@@ -60,7 +60,7 @@ class ThreadPoolMixIn(WorkerThreadsMixIn):
             self._replenish()
         self._queue.put(self._assign(request, client_address))
 
-    def _work(self) -> None:
+    def _run_worker(self) -> None:
         while True:
             record = self._queue.get()
             if record is None:
