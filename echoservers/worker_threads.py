@@ -57,7 +57,9 @@ class WorkerThreadsMixIn(ServingMixIn):
             return
         while len(self._workers) < wanted:
             name = f"{type(self).__name__} worker {next(self._numbers)}"
-            thread = threading.Thread(target=self._run_worker, name=name, daemon=self.daemon_threads)
+            thread = threading.Thread(
+                target=self._run_worker, name=name, daemon=self.daemon_threads
+            )
             self._workers.add(thread)
             try:
                 thread.start()

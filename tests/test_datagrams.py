@@ -25,8 +25,8 @@ from support import (
     wait_until,
 )
 
-# The loops answer a datagram before they take the next.
-CONCURRENT_UDP = [n for n in UDP_NAMES if n.startswith(("threading", "forking"))]
+# The others answer a datagram in their loop, before they take the next.
+OF_WORKERS = ("threading", "forking", "thread-pool", "prethreading")
 
 
 @pytest.mark.parametrize("size", [0, 1, 512, 1472, 8192, 8193, 65507])
@@ -164,9 +164,11 @@ class Slow(EchoHandler):
         return message
 
 
-@pytest.mark.parametrize("mode", CONCURRENT_UDP)
+@pytest.mark.parametrize("mode", [n for n in UDP_NAMES if n.startswith(OF_WORKERS)])
 def test_a_flood_never_makes_more_workers_than_the_cap(mode: str, folder: Path) -> None:
     arguments = ["--mode", mode, "--port", "0", "--max-connections", "4"]
+    if has_pool(mode):
+        arguments += ["--max-workers", "4"]
     if has_pool(mode):
         arguments += ["--max-workers", "4"]
     handler = ["--handler", "test_datagrams:Slow"]

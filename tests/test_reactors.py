@@ -15,9 +15,7 @@ from support import (
     MODES,
     PATIENCE,
     ROOT,
-    echo,
     program,
-    receive_all,
     receive_exactly,
     serve_arguments,
     serving,
@@ -44,30 +42,6 @@ def test_all_clients_are_served_by_one_thread(mode: str, folder: Path) -> None:
         for client in clients:
             client.close()
         assert server.stop()[0] == 0
-
-
-@pytest.mark.parametrize("mode", STREAMS)
-def test_nothing_is_taken_in_for_a_peer_that_does_not_read(mode: str, folder: Path) -> None:
-    """What is held for it stays below 128 KiB, whatever it sends, and others are served."""
-    with serving(mode, folder) as server, socket.socket(server.address_family) as greedy:
-        greedy.connect(server.server_address)
-        greedy.setblocking(False)
-        sent = 0
-        try:
-            while sent < 100 * 2**20:
-                sent += greedy.send(bytes(65536))
-        except BlockingIOError:
-            pass  # its data waits in the kernel, where it stays
-        assert sent < 100 * 2**20
-        with socket.socket(server.address_family) as other:
-            other.settimeout(PATIENCE)
-            other.connect(server.server_address)
-            echo(other)
-        stats = server.stats()
-        assert stats["bytes_in"] - stats["bytes_out"] <= 128 * 1024
-        greedy.settimeout(PATIENCE)
-        greedy.shutdown(socket.SHUT_WR)  # it reads after all: nothing is lost
-        assert len(receive_all(greedy)) == sent
 
 
 class Wordy(EchoHandler):

@@ -144,9 +144,7 @@ def test_a_near_name_is_hinted_at(written: str, meant: str) -> None:
 
 @pytest.mark.parametrize("written", ["", "zzzzzzzz", "\n\x1b", "x" * 10_000, "os:system"])
 def test_a_name_like_no_other_brings_the_list(written: str) -> None:
-    with pytest.raises(
-        UnknownMode, match=r"\[prefork-\]MODEL-TRANSPORT.* unix-stream"
-    ) as caught:
+    with pytest.raises(UnknownMode, match=r"\[prefork-\]MODEL-TRANSPORT.* unix-stream") as caught:
         echoservers.create_server(written)
     assert "\n" not in str(caught.value)
 
