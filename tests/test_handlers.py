@@ -376,7 +376,9 @@ class OwnHandle(EchoHandler):
 @pytest.mark.parametrize("mode", [name for name in NAMES if name not in HANDLE_NAMES])
 def test_an_own_handle_is_refused_by_a_model_that_moves_the_bytes(mode: str, folder: Path) -> None:
     for handler in (OwnHandle, OwnReading):
-        with pytest.raises(HandlerNotSupported, match=rf"{handler.__name__} has a handle\(\) of its own"):
+        with pytest.raises(
+            HandlerNotSupported, match=rf"{handler.__name__} has a handle\(\) of its own"
+        ):
             echoservers.create_server(mode, free_address(mode, folder), handler)
     assert list(folder.iterdir()) == []
 
