@@ -6,7 +6,7 @@ from typing import Any
 from .counters import BYTES_IN, BYTES_OUT, MESSAGES
 from .protocols import Connection
 
-__all__ = ["ChattyPeer", "RawConnection"]
+__all__ = ["ChattyPeer", "EchoConnection", "EchoingPeer", "RawConnection"]
 
 CHATTY_READ = 16384
 """Bytes: a longer read shows a peer that sends in bulk."""
@@ -67,6 +67,41 @@ class RawConnection(Connection):
         return self.handler.respond(message)
 
 
+class EchoConnection(RawConnection):
+    """For handlers that only echo: what comes is sent back without an object made of it.
+
+    Past the transport, on its socket, while the transport holds nothing; so it is for a plain
+    socket of asyncio's only, whose transport does the same.
+    """
+
+    __slots__ = ("_send_some",)
+
+    def connection_made(self, transport: Any) -> None:
+        self._send_some = self.handler.request.send
+        super().connection_made(transport)
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self.full or self.closing:
+            super().buffer_updated(nbytes)
+            return
+        view = self._view[:nbytes]
+        cells = self.cells
+        cells[MESSAGES] += 1
+        cells[BYTES_IN] += nbytes
+        try:
+            sent = self._send_some(view)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError as error:
+            self.closing = True
+            self.handler.say_ended(error.strerror)
+            self.transport.abort()
+            return
+        cells[BYTES_OUT] += nbytes
+        if sent != nbytes:
+            self.transport.write(view[sent:].tobytes())
+
+
 class ChattyPeer(asyncio.Protocol):
     """Stands for a `RawConnection` while its peer sends little at a time.
 
@@ -79,6 +114,7 @@ class ChattyPeer(asyncio.Protocol):
         "_cells",
         "_connection",
         "_handler",
+        "_longest",
         "_respond",
         "_write",
         "connection_lost",
@@ -91,6 +127,7 @@ class ChattyPeer(asyncio.Protocol):
         self._connection = connection
         self._cells = connection.cells
         self._handler = connection.handler
+        self._longest = min(CHATTY_READ, len(connection._view))
         # Theirs, not our class's: what is forwarded costs no call of its own.
         self.pause_writing = connection.pause_writing  # type: ignore[method-assign]
         self.resume_writing = connection.resume_writing  # type: ignore[method-assign]
@@ -108,7 +145,7 @@ class ChattyPeer(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """As `RawConnection.answer_one`; each microsecond here is one of every message."""
         size = len(data)
-        if size > CHATTY_READ:
+        if size > self._longest:
             self._hand_over(data)
             return
         cells = self._cells
@@ -132,3 +169,20 @@ class ChattyPeer(asyncio.Protocol):
         connection.transport.set_protocol(connection)
         connection.take(data)
         connection.end_if_wanted()
+
+
+class EchoingPeer(ChattyPeer):
+    """A `ChattyPeer` for handlers that only echo: nobody need be asked."""
+
+    __slots__ = ()
+
+    def data_received(self, data: bytes) -> None:
+        size = len(data)
+        if size > self._longest:
+            self._hand_over(data)
+            return
+        cells = self._cells
+        cells[MESSAGES] += 1
+        cells[BYTES_IN] += size
+        self._write(data)
+        cells[BYTES_OUT] += size

@@ -8,8 +8,8 @@ So TLS runs here, over two memory buffers, between the event loop's plain transp
     transport <- ciphertext <- TLSChannel <- plaintext <- Connection
 
 For a peer that does not read, about 128 KiB are held: what one read has brought, in
-OpenSSL's buffers, and the replies to it, in the transport's.  A handler with framing may
-gather twice as much before it is sent, and such a connection holds up to 192 KiB.
+OpenSSL's buffers, and the replies to it, in the transport's.  With framing, or where
+answers are awaited, more is gathered or read ahead, and it is 256 KiB at most.
 """
 
 import asyncio

@@ -67,7 +67,8 @@ def send_until_stuck(*clients: Any) -> None:
 @pytest.mark.parametrize("mode", ASYNC_STREAM)
 def test_a_peer_that_never_reads_holds_little_memory(mode: str, handler: str, folder: Path) -> None:
     with program(*serve_arguments(mode, folder), "--handler", handler, env=HERE) as server:
-        check_memory(server, server.connect, 128 << 10)
+        # For what is awaited two pieces may come before the task is on its way.
+        check_memory(server, server.connect, (128 if handler == "echo" else 192) << 10)
 
 
 @pytest.mark.parametrize("mode", ["asyncio-tls", "uvloop-tls", "gevent-tls"])

@@ -18,7 +18,7 @@ from ..framed_protocols import AsyncConnection, FramedConnection
 from ..framing import RawFraming
 from ..handlers import EchoHandler
 from ..protocols import Buffer, Connection
-from ..raw_protocols import ChattyPeer, RawConnection
+from ..raw_protocols import ChattyPeer, EchoConnection, EchoingPeer, RawConnection
 from ..serving import ServingMixIn
 from ..transports import TCPServer, UDPServer, UnixDatagramServer, UnixStreamServer
 
@@ -54,9 +54,9 @@ class AsyncioMixIn(ServingMixIn):
     _loop: EventLoop
     _connection_class: type[Connection] = RawConnection
 
-    #: Whether small reads cost less without a buffer of ours; not so on asyncio, which
-    #: allocates a quarter of a mebibyte for each.
-    _hands_over_bytes = False
+    #: What stands for a `RawConnection` where small reads cost less without a buffer of ours;
+    #: not so on asyncio, which allocates a quarter of a mebibyte for each.
+    _peer_class: type[ChattyPeer] | None = None
 
     #: Takes a handler that is set up; None: the handler answers its datagram at once.
     drive_handler: Callable[[EchoHandler], None] | None
@@ -90,6 +90,13 @@ class AsyncioMixIn(ServingMixIn):
             self._connection_class = AsyncConnection
         elif getattr(handler, "framing_class", None) is not RawFraming:
             self._connection_class = FramedConnection
+        elif self._only_echoes() and not hasattr(self, "ssl_context"):
+            self._connection_class = EchoConnection
+
+    def _only_echoes(self) -> bool:
+        """Whether nobody wants to see the messages."""
+        respond = getattr(self.RequestHandlerClass, "respond", None)
+        return respond is EchoHandler.respond and not self.logs_connections
 
     # --- one request ----------------------------------------------------------------
 
@@ -119,8 +126,8 @@ class AsyncioMixIn(ServingMixIn):
         self._connections[id(record)] = connection
         if channel is not None:
             channel.carry(connection)
-        elif self._hands_over_bytes and isinstance(connection, RawConnection):
-            self._open(ChattyPeer(connection), connection)
+        elif self._peer_class is not None and isinstance(connection, RawConnection):
+            self._open(self._peer_class(connection), connection)
         else:
             self._open(connection, connection)
 
@@ -284,9 +291,12 @@ class UvloopMixIn(AsyncioMixIn):
 
     def _choose(self) -> None:
         super()._choose()
+        if self._connection_class is EchoConnection:
+            self._connection_class = RawConnection  # libuv knows what it holds, and nobody else
         # In the queue of a Unix socket, unlike that of a TCP connection which has only seen
         # small messages, more may wait than we want to hold.
-        self._hands_over_bytes = self.address_family != socket.AF_UNIX
+        if self.address_family != socket.AF_UNIX:
+            self._peer_class = EchoingPeer if self._only_echoes() else ChattyPeer
 
     def make_event_loop(self) -> asyncio.AbstractEventLoop:
         """A new event loop of uvloop's."""
