@@ -11,7 +11,7 @@ the one that closes the server does; never two at a time.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,6 +26,28 @@ CANCEL_TIME = 1.0
 """Seconds that tasks get, when the loop is closed, to see to their being cancelled."""
 
 
+class _Watcher:
+    """Stands for the `echoservers.waits.Wait` of a `Loop`: the event loop does the waiting."""
+
+    highest: int | None = None
+
+    def __init__(self, update: Callable[[int], None]) -> None:
+        self._update = update
+
+    def watch(self, descriptor: int, _events: int) -> None:
+        self._update(descriptor)
+
+    def watch_shared(self, descriptor: int) -> None:
+        """An event loop cannot tell the kernel that one process is enough."""
+        self._update(descriptor)
+
+    def wait(self, longest: float | None) -> Iterable[tuple[int, int]]:
+        raise NotImplementedError("the event loop waits: see EventLoop.turn")
+
+    def close(self) -> None:
+        """Nothing to release: the event loop is closed with its `EventLoop`."""
+
+
 class EventLoop(Loop):
     """A `Loop` over an asyncio event loop.
 
@@ -37,7 +59,7 @@ class EventLoop(Loop):
         self._made: asyncio.AbstractEventLoop | None = None
         self._asked: deque[_Callback] = deque()
         self._raised: BaseException | None = None
-        super().__init__()
+        super().__init__(_Watcher(self._update))
 
     @property
     def events(self) -> asyncio.AbstractEventLoop:
@@ -50,24 +72,6 @@ class EventLoop(Loop):
         return self._made
 
     # --- what to wait for -----------------------------------------------------------
-
-    def watch(self, descriptor: int, callback: _Callback, *, shared: bool = False) -> None:
-        """See `Loop`; an event loop cannot tell the kernel that one process is enough."""
-        self._readers[descriptor] = callback
-        self._writers.pop(descriptor, None)
-        self._update(descriptor)
-
-    def watch_writing(self, descriptor: int, callback: _Callback) -> None:
-        """See `Loop`."""
-        self._writers[descriptor] = callback
-        self._readers.pop(descriptor, None)
-        self._update(descriptor)
-
-    def unwatch(self, descriptor: int) -> None:
-        """See `Loop`."""
-        self._readers.pop(descriptor, None)
-        self._writers.pop(descriptor, None)
-        self._update(descriptor)
 
     def _update(self, descriptor: int) -> None:
         events = self._made

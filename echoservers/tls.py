@@ -7,7 +7,8 @@ nobody else.  From there on a `TLSConnection` is to its handler what a TCP one i
 
 A model with a loop of its own makes the connection non-blocking, calls ``do_handshake()``
 on it until it raises neither SSLWantReadError nor SSLWantWriteError, and
-`TLSServer.handshake_failed` when it raises anything else or takes too long.
+`TLSServer.handshake_failed` when it raises anything else or takes too long.  One that
+waits in its own way overrides `TLSServer.wrap_connection`.
 """
 
 import select
@@ -57,13 +58,16 @@ class TLSConnection(ssl.SSLSocket):
         try:
             self.settimeout(0)
             while not self._notified():
-                room = select.poll()
-                room.register(self, select.POLLOUT)
-                if not room.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                if not self._wait_for_room(max(0.0, deadline - time.monotonic())):
                     return
             self.settimeout(before)
         except (OSError, ValueError):
             return  # gone, or it never was a TLS connection: nobody is there to be told
+
+    def _wait_for_room(self, seconds: float) -> bool:
+        room = select.poll()
+        room.register(self, select.POLLOUT)
+        return bool(room.poll(seconds * 1000))
 
     def _notified(self) -> bool:
         try:
@@ -115,7 +119,6 @@ class TLSServer(TCPServer):
             self.ssl_context = server_context(self.certfile, self.keyfile, self.client_ca)
             if self.certfile is None:
                 self._fingerprint = use_throwaway(self.ssl_context)
-        self.ssl_context.sslsocket_class = TLSConnection
         self._handshake_lines = Throttle(burst=10)
         super().server_bind()
 
@@ -137,15 +140,25 @@ class TLSServer(TCPServer):
     def get_request(self) -> tuple[Any, Any]:
         """Accept a connection, wrapped, but without a handshake yet."""
         connection, client_address = super().get_request()
-        assert self.ssl_context is not None
         try:
-            wrapped = self.ssl_context.wrap_socket(
-                connection, server_side=True, do_handshake_on_connect=False
-            )
+            return self.wrap_connection(connection), client_address
         except OSError as error:  # reset already
             connection.close()
             raise RequestDropped from error
-        return wrapped, client_address
+
+    def wrap_connection(
+        self, connection: socket.socket, kind: type[TLSConnection] = TLSConnection
+    ) -> Any:
+        """Make an accepted *connection* to what the handler is to get, a *kind* of it.
+
+        A model that waits in a way of its own has a kind of its own.
+        """
+        assert self.ssl_context is not None
+        # Each time: a server of another model may have the same context.
+        self.ssl_context.sslsocket_class = kind
+        return self.ssl_context.wrap_socket(
+            connection, server_side=True, do_handshake_on_connect=False
+        )
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """In the worker: shake hands, then let the handler serve."""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import echoservers
-from support import PATIENCE
+from support import PATIENCE, receive_all
 
 STREAM_CLASSES = [
     pytest.param(echoservers.TCPServer, id="ours"),
@@ -51,3 +51,13 @@ def client_of(server: Any) -> socket.socket:
     client.settimeout(PATIENCE)
     client.connect(server.server_address)
     return client
+
+
+def exchange(server: Any, message: bytes) -> bytes:
+    """Everything that answers *message* on a stream, or the one datagram that does."""
+    with client_of(server) as client:
+        client.sendall(message)
+        if client.type == socket.SOCK_DGRAM:
+            return client.recv(65536)
+        client.shutdown(socket.SHUT_WR)
+        return receive_all(client)

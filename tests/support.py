@@ -31,20 +31,19 @@ EVERY_NAME = [mode.name for mode in echoservers.modes()]
 _AVAILABLE = [mode for mode in echoservers.modes() if mode.available]
 AVAILABLE = [mode.name for mode in _AVAILABLE]
 COMMON_PREFORK = ("prefork-tcp", "prefork-udp", "prefork-unix-stream")
-"""Of the preforked modes those that the bodies for every mode run with; test_prefork.py has
-the others, which are made of the same parts."""
+"""Those that the bodies for every mode run with; test_prefork.py has the others."""
 MODES: list[Mode] = [
     m for m in _AVAILABLE if not m.name.startswith("prefork-") or m.name in COMMON_PREFORK
 ]
 TLS_NAMES = [m.name for m in MODES if m.transport == "tls"]
 RAW_NAMES = [m.name for m in MODES if m.transport == "raw"]
-"""Empty where raw sockets are not permitted: what uses them is skipped then."""
+"""Empty where raw sockets are not permitted."""
 STREAM_NAMES = [m.name for m in MODES if m.transport in ("tcp", "unix-stream")]
 DATAGRAM_NAMES = [m.name for m in MODES if m.transport in ("udp", "unix-datagram")]
 NAMES = [m.name for m in MODES if m.name in (*STREAM_NAMES, *DATAGRAM_NAMES)]
 """The modes that need neither certificates nor a privilege."""
 CLIENTS_AT_ONCE = {"tcp": 1, "unix-stream": 1, "prefork-tcp": 2, "prefork-unix-stream": 2}
-"""How many clients at a time those modes serve that serve few, as `serving` starts them."""
+"""How many clients at a time, of the modes that serve few."""
 CONCURRENT_STREAM_NAMES = [n for n in STREAM_NAMES if n not in CLIENTS_AT_ONCE]
 OF_PROCESSES = ("forking", "prefork")
 """How the names of modes begin that fork."""

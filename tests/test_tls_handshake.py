@@ -78,10 +78,11 @@ def test_beyond_the_limit_a_client_is_refused_without_a_handshake(
         assert server.stats()["refused"] == {"max_connections": 3}
 
 
-def test_the_limit_is_for_the_whole_handshake(folder: Path, own: dict[str, str]) -> None:
+@pytest.mark.parametrize("mode", CONCURRENT)
+def test_the_limit_is_for_the_whole_handshake(mode: str, folder: Path, own: dict[str, str]) -> None:
     hello = b"\x16\x03\x01\x02\x00" + b"\x01\x00\x01\xfc" + b"\x03\x03" + bytes(600)
     with (
-        serving("threading-tls", folder, handshake_timeout=0.5, **own) as server,
+        serving(mode, folder, handshake_timeout=0.5, **own) as server,
         socket.create_connection(server.server_address, PATIENCE) as client,
     ):
         began = time.monotonic()

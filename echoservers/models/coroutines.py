@@ -8,24 +8,22 @@ moves the bytes of every connection and runs the coroutines.  ``respond()`` may 
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..activity import ActiveRequest
 from ..counters import BYTES_IN, BYTES_OUT, MESSAGES, new_cells
 from ..event_loop import EventLoop
 from ..exchange import RECEIVE_SIZE
+from ..framed_protocols import AsyncConnection, FramedConnection
 from ..framing import RawFraming
 from ..handlers import EchoHandler
-from ..protocols import (
-    AsyncConnection,
-    Buffer,
-    ChattyPeer,
-    Connection,
-    FramedConnection,
-    RawConnection,
-)
+from ..protocols import Buffer, Connection
+from ..raw_protocols import ChattyPeer, EchoConnection, EchoingPeer, RawConnection
 from ..serving import ServingMixIn
 from ..transports import TCPServer, UDPServer, UnixDatagramServer, UnixStreamServer
+
+if TYPE_CHECKING:
+    from ..tls_channel import TLSChannel
 
 __all__ = [
     "AsyncioMixIn",
@@ -56,17 +54,18 @@ class AsyncioMixIn(ServingMixIn):
     _loop: EventLoop
     _connection_class: type[Connection] = RawConnection
 
-    #: Whether small reads cost less without a buffer of ours; not so on asyncio, which
-    #: allocates a quarter of a mebibyte for each.
-    _hands_over_bytes = False
+    #: What stands for a `RawConnection` where small reads cost less without a buffer of ours;
+    #: not so on asyncio, which allocates a quarter of a mebibyte for each.
+    _peer_class: type[ChattyPeer] | None = None
 
     #: Takes a handler that is set up; None: the handler answers its datagram at once.
     drive_handler: Callable[[EchoHandler], None] | None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._connections: dict[int, Connection] = {}
+        self._connections: dict[int, Connection | TLSChannel] = {}
         self._tasks: dict[int, asyncio.Task[Any]] = {}
         self._reads_into: Buffer | None = None
+        self._ciphers_into: Buffer | None = None
         super().__init__(*args, **kwargs)
         self._choose()
 
@@ -96,15 +95,15 @@ class AsyncioMixIn(ServingMixIn):
             self._connection_class = AsyncConnection
         elif getattr(handler, "framing_class", None) is not RawFraming:
             self._connection_class = FramedConnection
+        elif self._only_echoes() and not hasattr(self, "ssl_context"):
+            self._connection_class = EchoConnection
+
+    def _only_echoes(self) -> bool:
+        """Whether nobody wants to see the messages."""
+        respond = getattr(self.RequestHandlerClass, "respond", None)
+        return respond is EchoHandler.respond and not self.logs_connections
 
     # --- one request ----------------------------------------------------------------
-
-    def get_request(self) -> tuple[Any, Any]:
-        """As for every server; for TLS the plain socket, since the event loop has its own TLS."""
-        request, client_address = super().get_request()
-        if getattr(self, "ssl_context", None) is not None:
-            request = socket.socket(fileno=request.detach())
-        return request, client_address
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Hand *request* to the event loop; a datagram is answered at once, if it can be."""
@@ -114,7 +113,10 @@ class AsyncioMixIn(ServingMixIn):
         record = self._activity.find(request)
         if record is not None:
             self._activity.count_in(record, new_cells())
-        self.finish_request(request, client_address)
+        if hasattr(request, "channel"):
+            self._shake_hands(record or ActiveRequest(request, client_address, None))
+        else:
+            self.finish_request(request, client_address)
 
     def _record_of(self, handler: EchoHandler) -> ActiveRequest:
         request = handler.request
@@ -123,10 +125,16 @@ class AsyncioMixIn(ServingMixIn):
 
     def _drive_connection(self, handler: EchoHandler) -> None:
         events = self._loop.events
-        record = self._record_of(handler)
+        channel: TLSChannel | None = getattr(handler.request, "channel", None)
+        record = self._record_of(handler) if channel is None else channel.record
         connection = self._connection_class(self, handler, record, events, self._reading_buffer())
         self._connections[id(record)] = connection
-        self._tasks[id(record)] = events.create_task(self._open(connection))
+        if channel is not None:
+            channel.carry(connection)
+        elif self._peer_class is not None and isinstance(connection, RawConnection):
+            self._open(self._peer_class(connection), connection)
+        else:
+            self._open(connection, connection)
 
     def _reading_buffer(self) -> Buffer:
         if self._reads_into is None:
@@ -136,23 +144,58 @@ class AsyncioMixIn(ServingMixIn):
             self._reads_into = Buffer(min(RECEIVE_SIZE, longest) if raw else RECEIVE_SIZE)
         return self._reads_into
 
-    async def _open(self, connection: Connection) -> None:
-        record = connection.record
-        context = getattr(self, "ssl_context", None)
-        limit = getattr(self, "handshake_timeout", None) if context is not None else None
-        protocol: asyncio.BaseProtocol = connection
-        if self._hands_over_bytes and context is None and isinstance(connection, RawConnection):
-            protocol = ChattyPeer(connection)
+    def _open(self, protocol: asyncio.BaseProtocol, served: "Connection | TLSChannel") -> None:
+        """Give the request of *served* to the event loop, and what it brings to *protocol*."""
+
+        async def opened() -> None:
+            try:
+                await served.events.connect_accepted_socket(lambda: protocol, served.record.request)
+            except BaseException as error:  # it was cut meanwhile
+                if not served.was_made:
+                    served.not_opened(error)
+            finally:
+                self._tasks.pop(id(served.record), None)
+
+        self._tasks[id(served.record)] = served.events.create_task(opened())
+
+    # --- TLS ------------------------------------------------------------------------
+
+    def wrap_connection(self, connection: socket.socket) -> socket.socket:
+        """For TLS: the plain socket, since the event loop waits on no other."""
+        from ..tls_channel import TLSRequest  # imported late: it needs ssl
+
+        return TLSRequest(fileno=connection.detach())
+
+    def _shake_hands(self, record: ActiveRequest) -> None:
+        from ..tls_channel import CIPHER_SIZE, TLSChannel
+
+        server: Any = self  # a TLSServer, too
+        if self._ciphers_into is None:
+            self._ciphers_into = Buffer(CIPHER_SIZE)
+        events, buffer = self._loop.events, self._ciphers_into
+        limit = server.handshake_timeout
+        channel = TLSChannel(self, record, server.ssl_context, limit, events, buffer)
+        self._connections[id(record)] = channel
+        self._open(channel, channel)
+
+    def hands_shaken(self, channel: "TLSChannel") -> None:
+        """See `echoservers.tls_channel.ChannelOwner`."""
+        record = channel.record
         try:
-            await connection.events.connect_accepted_socket(
-                lambda: protocol, record.request, ssl=context, ssl_handshake_timeout=limit
-            )
-        except BaseException as error:  # garbage instead of a handshake, or it was cut
-            connection.handler.say_ended(str(error))
-            if not connection.was_made:
-                self.connection_over(connection)
-        finally:
-            self._tasks.pop(id(record), None)
+            self.finish_request(record.request, record.client_address)
+        except BaseException:
+            self._handler_failed(record)
+
+    def not_shaken(self, channel: "TLSChannel", error: OSError) -> None:
+        """See `echoservers.tls_channel.ChannelOwner`."""
+        record = channel.record
+        self.handshake_failed(record.request, record.client_address, error)  # type: ignore[attr-defined]
+
+    def channel_over(self, channel: "TLSChannel") -> None:
+        """See `echoservers.tls_channel.ChannelOwner`."""
+        self._over(channel.record)
+
+    # --- what connections tell ------------------------------------------------------
 
     def connection_failed(self, connection: Connection) -> None:
         """See `echoservers.protocols.Owner`."""
@@ -160,7 +203,6 @@ class AsyncioMixIn(ServingMixIn):
 
     def connection_over(self, connection: Connection) -> None:
         """See `echoservers.protocols.Owner`."""
-        self._connections.pop(id(connection.record), None)
         self._finish(connection.handler, connection.record)
 
     # --- datagrams that are awaited -------------------------------------------------
@@ -208,8 +250,12 @@ class AsyncioMixIn(ServingMixIn):
         except BaseException:
             self._handler_failed(record)
         finally:
-            self.shutdown_request(record.request)
-            self._end(record)
+            self._over(record)
+
+    def _over(self, record: ActiveRequest) -> None:
+        self._connections.pop(id(record), None)
+        self.shutdown_request(record.request)
+        self._end(record)
 
     def abort_request(self, record: ActiveRequest) -> None:
         """Cut the connection, and cancel what is awaited for it."""
@@ -250,9 +296,12 @@ class UvloopMixIn(AsyncioMixIn):
 
     def _choose(self) -> None:
         super()._choose()
+        if self._connection_class is EchoConnection:
+            self._connection_class = RawConnection  # libuv knows what it holds, and nobody else
         # In the queue of a Unix socket, unlike that of a TCP connection which has only seen
         # small messages, more may wait than we want to hold.
-        self._hands_over_bytes = self.address_family != socket.AF_UNIX
+        if self.address_family != socket.AF_UNIX:
+            self._peer_class = EchoingPeer if self._only_echoes() else ChattyPeer
 
     def make_event_loop(self) -> asyncio.AbstractEventLoop:
         """A new event loop of uvloop's."""

@@ -186,10 +186,16 @@ class GeventMixIn(ServingMixIn):
         """As for every server; the connection is a socket of gevent's."""
         request, client_address = super().get_request()
         self._hub_wait.enter()  # before gevent makes a hub for us that we would not end
-        if self.is_stream:
+        if self.is_stream and not hasattr(request, "do_handshake"):
             request = self._green(request)
             request.settimeout(getattr(self, "inherited_timeout", None))
         return request, client_address
+
+    def wrap_connection(self, connection: Any) -> Any:
+        """For TLS: what a greenlet can wait on."""
+        from ..tls_green import GreenTLSConnection  # imported late: it needs ssl
+
+        return super().wrap_connection(connection, GreenTLSConnection)  # type: ignore[misc]
 
     def _green(self, accepted: Any) -> Any:
         """What a greenlet can wait on, in place of *accepted*."""
