@@ -138,13 +138,20 @@ def test_a_second_signal_aborts_a_peer_that_never_reads(
     with program(*serve_arguments(mode, folder)) as server, server.connect() as client:
         send_until_stuck(client)
         server.process.send_signal(signum)
-        wait_until(lambda: not listens(server), "the drain has begun")
+        looks = 0
+
+        def drains() -> bool:
+            nonlocal looks
+            looks += 1
+            return not listens(server)
+
+        wait_until(drains, "the drain has begun")
         assert server.process.poll() is None
         began = time.monotonic()
         code, log = server.stop(signum)
         assert code == 0
-        # One of those that had a look may be among them.
-        assert log.endswith((", aborted 1\n", ", aborted 2\n"))
+        # Those that had a look may be among them.
+        assert 1 <= int(log.rpartition(", aborted ")[2]) <= looks
         assert time.monotonic() - began < 5
 
 
