@@ -21,7 +21,7 @@ from pathlib import Path
 
 from harness import BENCHMARKS
 from loop_and_pool_report import render
-from measures import Churn, IdleCrowd, Measure, Side, Throughput
+from measures import CHURN_CONCURRENCY, Churn, IdleCrowd, Measure, Side, Throughput
 from rounds import Cell, add_options, parse, run
 
 IDLE_CONNECTIONS = 10_000
@@ -83,6 +83,9 @@ class Row:
         return f"{self.measure.name}/{self.mode}"
 
 
+# As many as clients come at a time: a worker of the iterative model waits for its client.
+A_WORKER_A_CLIENT = ("--workers", str(CHURN_CONCURRENCY))
+
 LOOP_TARGETS = {"uvloop Protocol": 1.05, "asyncio Protocol": 1.25, "epoll in C": 0.85}
 CHURN_TARGETS = {"ThreadingTCPServer": 2.0, "ForkingTCPServer": 10.0}
 ROWS = (
@@ -95,7 +98,7 @@ ROWS = (
     Row(PIPELINED, "epoll-tcp", {"uvloop Protocol": 1.2}),
     Row(LARGE, "epoll-tcp", {"uvloop Protocol": 1.2}),
     Row(CHURN, "thread-pool-tcp", CHURN_TARGETS),
-    Row(CHURN, "prefork-tcp", CHURN_TARGETS),
+    Row(CHURN, "prefork-tcp", CHURN_TARGETS, A_WORKER_A_CLIENT),
     Row(IDLE, "epoll-tcp", {"asyncio streams": 0.25}, ROOM_FOR_THE_CROWD),
     Row(DATAGRAMS, "epoll-udp", {"uvloop DatagramProtocol": 1.5}),
 )
