@@ -253,7 +253,7 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
         In `serve_forever` all do, but Ctrl-C; what ``handle_request()`` calls may raise
         SystemExit and the like, as in the standard library.
         """
-        served_in_loop = self._serving_thread is not None
+        served_in_loop = self._serving_thread is not None or self._draining
         return isinstance(error, Exception) or (served_in_loop and not is_users_interrupt(error))
 
     def _failed(self, request: Any, client_address: Any, record: ActiveRequest | None) -> None:

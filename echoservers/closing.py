@@ -19,6 +19,7 @@ __all__ = [
     "DISCARD_SIZE",
     "LINGER_TIME",
     "discard_unread",
+    "discarding",
     "linger",
     "untaken",
     "wait_until_taken",
@@ -39,7 +40,7 @@ def linger(connection: socket.socket) -> None:
     try:
         connection.shutdown(socket.SHUT_WR)
         limit_waits(connection, LINGER_TIME)
-        while _discarding(connection)(DISCARD_SIZE) and time.monotonic() < deadline:
+        while discarding(connection)(DISCARD_SIZE) and time.monotonic() < deadline:
             continue
     except OSError:
         return  # gone, or silent: either way there is nothing left to wait for
@@ -79,14 +80,14 @@ def discard_unread(connection: socket.socket) -> None:
     """Read what has arrived, so that close() does not send a reset for it."""
     deadline = time.monotonic() + LINGER_TIME
     try:
-        discard = _discarding(connection)
+        discard = discarding(connection)
         while time.monotonic() < deadline and discard(DISCARD_SIZE, socket.MSG_DONTWAIT):
             continue
     except OSError:
         return  # nothing is left, or nobody
 
 
-def _discarding(connection: Any) -> Callable[..., bytes]:
+def discarding(connection: Any) -> Callable[..., bytes]:
     """What reads from *connection*; nobody need decrypt what is thrown away (TLS)."""
     discard: Callable[..., bytes] | None = getattr(connection, "discard", None)
     return connection.recv if discard is None else discard

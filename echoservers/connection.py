@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .activity import ActiveRequest
-from .closing import CHECK_INTERVAL, DISCARD_SIZE, LINGER_TIME, discard_unread, untaken
+from .closing import CHECK_INTERVAL, DISCARD_SIZE, LINGER_TIME, discard_unread, discarding, untaken
 from .counters import BYTES_IN, BYTES_OUT, ERRORS, MESSAGES
 from .exchange import RECEIVE_SIZE, BrokenFraming, Exchange, PeerEnded
 from .framing import RawFraming
@@ -50,6 +50,7 @@ class Connection:
         "_size",
         "_timer",
         "_view",
+        "closed",
     )
 
     def __init__(self, server: "ReactorMixIn", handler: EchoHandler, record: ActiveRequest) -> None:
@@ -67,11 +68,18 @@ class Connection:
         self._exchange: Exchange | None = None
         self._outgoing: memoryview | None = None
         self._input_is_over = False
+        self.closed = False
         self._echoes = False
         self._timer: Timer | None = None
 
     def begin(self) -> None:
         """Greet, and wait for the first bytes."""
+        try:
+            self._begin()
+        except BaseException as error:  # the peer has gone already, or greet() fails
+            self._failed(error)
+
+    def _begin(self) -> None:
         handler = self._handler
         self._cells = handler.begin()
         self._active_at = time.monotonic()
@@ -271,7 +279,7 @@ class Connection:
 
     def _discard(self) -> None:
         try:
-            if self._handler.request.recv(DISCARD_SIZE):
+            if discarding(self._handler.request)(DISCARD_SIZE):
                 return
         except self.blocked:
             return
@@ -303,7 +311,10 @@ class Connection:
         self._timer = self._loop.call_at(when, callback)
 
     def close(self) -> None:
-        """End it now, whatever it was about."""
+        """End it now, whatever it was about; harmless when done twice."""
+        if self.closed:  # its descriptor may be somebody else's by now
+            return
+        self.closed = True
         self._loop.unwatch(self._descriptor)
         if self._timer is not None and self._timer.callback is not None:
             self._loop.cancel(self._timer)

@@ -77,12 +77,20 @@ class Exchange:
         return None if greeting is None else self._framing.wrap(greeting)
 
     def receive(self, data: bytes) -> None:
-        """Take what was received; nothing at the end of the input."""
-        if data:
-            self._cells[BYTES_IN] += len(data)
-            self._framing.receive_data(data)
-        else:
-            self._framing.receive_end()
+        """Take what was received; nothing at the end of the input.
+
+        What the framing has against it is raised by `next_batch`.
+        """
+        try:
+            if data:
+                self._cells[BYTES_IN] += len(data)
+                self._framing.receive_data(data)
+            else:
+                self._framing.receive_end()
+        except FramingError as error:
+            self._failure = _broken(error)
+        except BaseException as error:
+            self._failure = error
 
     def next_batch(self) -> bytes | None:
         """The replies to the next messages, about `SEND_SIZE` at most; None: all are answered.
@@ -125,9 +133,7 @@ class Exchange:
         try:
             message = self._framing.next_message()
         except FramingError as error:
-            broken = BrokenFraming(str(error))
-            broken.__cause__ = error
-            self._fail(broken, replies)
+            self._fail(_broken(error), replies)
             return None
         if message is not None:
             self._cells[MESSAGES] += 1
@@ -146,6 +152,12 @@ class Exchange:
         self._failure = error
         if not replies:
             raise error
+
+
+def _broken(error: FramingError) -> BrokenFraming:
+    broken = BrokenFraming(str(error))
+    broken.__cause__ = error
+    return broken
 
 
 def _joined(replies: list[bytes]) -> bytes | None:

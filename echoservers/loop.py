@@ -62,7 +62,12 @@ class Loop:
         """Whether the last wait found something there at once: more may be waiting."""
         self.on_stop: _Callback | None = None
         """Called in the turn in which a forked child has asked for it."""
-        self.watch(self._read, self._woken)
+        try:
+            self.watch(self._read, self._woken)
+        except OSError:  # select(2) goes only so far
+            os.close(self._read)
+            os.close(self._write)
+            raise
 
     @property
     def closed(self) -> bool:

@@ -64,7 +64,7 @@ def register(name: str, model: type[ServingMixIn]) -> None:
         )
     with _lock:
         taken = MODELS.get(name) or _registered.get(name)
-        if name in TRANSPORTS or (taken and taken.mixin is not model):
+        if name in TRANSPORTS or name.startswith(PREFORK) or (taken and taken.mixin is not model):
             raise ValueError(f"the name {name!r} is taken")
         _registered[name] = _described(model)
 

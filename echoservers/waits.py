@@ -68,14 +68,24 @@ class PollWait:
 class SelectWait:
     """select(2): three sets of descriptors, each below 1 024."""
 
-    highest: int | None = 1023  # FD_SETSIZE - 1: beyond, select(2) writes over other memory
+    HIGHEST = 1023  # FD_SETSIZE - 1: beyond, select(2) writes over other memory
+    highest: int | None = HIGHEST
 
     def __init__(self) -> None:
         self._reading: set[int] = set()
         self._writing: set[int] = set()
 
     def watch(self, descriptor: int, events: int) -> None:
-        """See `Wait`."""
+        """See `Wait`.
+
+        :raises OSError: *descriptor* is beyond what select(2) can watch.
+        """
+        if events and descriptor > self.HIGHEST:
+            raise OSError(
+                errno.EMFILE,
+                f"select can watch descriptors up to {self.HIGHEST} only, and this is"
+                f" {descriptor}; use poll or epoll",
+            )
         (self._reading.add if events & READABLE else self._reading.discard)(descriptor)
         (self._writing.add if events & WRITABLE else self._writing.discard)(descriptor)
 
@@ -114,16 +124,23 @@ class EpollWait:
                 self._watched.remove(descriptor)
                 self._forget(descriptor)
         elif descriptor in self._watched:
-            self._epoll.modify(descriptor, events)
+            self._modify(descriptor, events)
         else:
             self._epoll.register(descriptor, events)
             self._watched.add(descriptor)
+
+    def _modify(self, descriptor: int, events: int) -> None:
+        try:
+            self._epoll.modify(descriptor, events)
+        except FileNotFoundError:  # closed meanwhile, and this is another by the same number
+            self._epoll.register(descriptor, events)
 
     def _forget(self, descriptor: int) -> None:
         try:
             self._epoll.unregister(descriptor)
         except OSError as error:
-            if error.errno != errno.EBADF:  # closed: then the kernel has forgotten it already
+            # Closed: then the kernel has forgotten it already, whoever has the number now.
+            if error.errno not in (errno.EBADF, errno.ENOENT):
                 raise
 
     def watch_shared(self, descriptor: int) -> None:

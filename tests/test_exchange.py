@@ -213,3 +213,17 @@ def test_a_reply_of_the_wrong_type_is_the_handlers_fault() -> None:
     assert exchange.next_batch() == b"one\n"
     with pytest.raises(TypeError):
         exchange.next_batch()
+
+
+def test_what_a_framing_raises_as_it_receives_is_told_like_any_fault() -> None:
+    class Strict(FRAMINGS["lines"]):  # type: ignore[misc]
+        def receive_end(self) -> None:
+            raise IncompleteMessage("cut short")
+
+    handler = Upper()
+    handler.framing_class = Strict
+    handler.max_message_size = 100
+    exchange = Exchange(handler, new_cells())
+    exchange.receive(b"")
+    with pytest.raises(BrokenFraming, match="cut short"):
+        exchange.next_batch()

@@ -3,8 +3,11 @@
 import os
 import resource
 import socket
+import struct
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +18,10 @@ from support import (
     MODES,
     PATIENCE,
     ROOT,
+    connect,
+    echo,
     program,
+    receive_all,
     receive_exactly,
     serve_arguments,
     serving,
@@ -122,3 +128,73 @@ def test_handle_request_serves_one_connection_to_its_end(mode: str, folder: Path
             server.handle_request()
             assert receive_exactly(client, 6) == b"hello"
         assert server.stats()["closed"] == 1
+
+
+class Greeter(EchoHandler):
+    """Greets, or fails to."""
+
+    def greet(self) -> bytes:
+        if self.client_address[0] == "127.0.0.2":
+            raise ZeroDivisionError
+        return b"welcome"
+
+
+@pytest.mark.parametrize("mode", [name for name in STREAMS if name.endswith("tcp")])
+def test_a_peer_that_has_gone_before_its_greeting_harms_nobody(
+    mode: str, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with echoservers.create_server(mode, ("127.0.0.1", 0), Greeter, idle_timeout=0.5) as server:
+        for _ in range(5):
+            with socket.create_connection(server.server_address, PATIENCE) as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            with socket.create_connection(server.server_address, PATIENCE, ("127.0.0.2", 0)) as bad:
+                assert bad.recv(100) == b""
+            with socket.create_connection(server.server_address, PATIENCE) as client:
+                assert receive_exactly(client, 7) == b"welcome"
+                until = time.monotonic() + 1.0  # beyond the limits of those before
+                while time.monotonic() < until:
+                    echo(client)
+        finally:
+            server.shutdown()
+            thread.join(PATIENCE)
+    assert [r.exc_info[0] for r in caplog.records if r.exc_info] == [ZeroDivisionError]
+
+
+class Exits(EchoHandler):
+    def respond(self, message: bytes) -> bytes:
+        if message == b"bad":
+            raise SystemExit
+        return message
+
+
+@pytest.mark.parametrize("mode", STREAMS)
+def test_what_a_handler_raises_during_the_drain_ends_its_connection_only(
+    mode: str, folder: Path
+) -> None:
+    with (
+        serving(mode, folder, Exits) as server,
+        connect(server) as bad,
+        connect(server) as good,
+    ):
+        echo(bad)
+        echo(good)
+        server.shutdown()
+        bad.sendall(b"bad")
+        good.sendall(b"good")
+        assert server.drain(PATIENCE) == (2, 0)
+        assert receive_all(good) == b"good"
+
+
+def test_select_says_at_once_that_it_cannot_watch_so_many() -> None:
+    held = [os.open(os.devnull, os.O_RDONLY)]
+    try:
+        while held[-1] < 1100:
+            held.append(os.dup(held[0]))
+        with pytest.raises(OSError, match="up to 1023 only"):
+            echoservers.create_server("select-tcp", ("127.0.0.1", 0))
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
