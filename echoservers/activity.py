@@ -107,8 +107,11 @@ class Activity:
         """How many requests of *source* are in progress."""
         return self._sources[source]
 
-    def end(self, record: ActiveRequest) -> bool:
-        """The request is over; False if it was already."""
+    def end(self, record: ActiveRequest, refusal: str | None = None) -> bool:
+        """The request is over; False if it was already.
+
+        :param refusal: why nobody has served it.
+        """
         with self._lock:
             if self.in_progress.pop(id(record.request), None) is None:
                 return False
@@ -116,9 +119,11 @@ class Activity:
             cells = self.loop_cells if record.cells is None else record.cells
             if cells[HANDSHAKE_FAILED]:
                 cells[HANDSHAKE_FAILED] = 0
-                self._refused["handshake"] += 1
-            else:
+                refusal = refusal or "handshake"
+            if refusal is None:
                 self._closed += 1
+            else:
+                self._count_refusal(refusal)
             if record.source is not None:
                 self._sources[record.source] -= 1
                 if not self._sources[record.source]:
@@ -131,16 +136,18 @@ class Activity:
         """A connection was accepted and closed unserved."""
         with self._lock:
             self._accepted += 1
-            self._refused[reason] += 1
+            self._count_refusal(reason)
 
     def give_up(self, record: ActiveRequest | None, reason: str) -> None:
         """A request was admitted, but nobody serves it; None: one without a record."""
-        with self._lock:
-            if record is None:
-                self.refuse(reason)
-            elif self.end(record):
-                self._closed -= 1
-                self._refused[reason] += 1
+        if record is None:
+            self.refuse(reason)
+        else:
+            self.end(record, reason)
+
+    def _count_refusal(self, reason: str) -> None:
+        """Every refusal is counted here, under the lock."""
+        self._refused[reason] += 1
 
     def restart_in_child(self, record: ActiveRequest) -> None:
         """In a forked child: only *record* is ours, and nobody here holds the lock."""

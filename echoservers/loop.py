@@ -99,6 +99,10 @@ class Loop:
         self._readers.pop(descriptor, None)
         self.waiter.watch(descriptor, WRITABLE)
 
+    def reader(self, descriptor: int) -> _Callback | None:
+        """What is called when *descriptor* is readable."""
+        return self._readers.get(descriptor)
+
     def unwatch(self, descriptor: int) -> None:
         """Forget *descriptor*; harmless when it is not watched."""
         reader = self._readers.pop(descriptor, None)

@@ -142,6 +142,7 @@ class Connection(asyncio.BufferedProtocol):
         if exc is not None:
             self.handler.say_ended(getattr(exc, "strerror", None) or str(exc))
         self._stop_timer()
+        self.closing = True
         self._lost()
 
     def not_opened(self, error: BaseException) -> None:

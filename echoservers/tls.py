@@ -60,9 +60,13 @@ class TLSConnection(ssl.SSLSocket):
             while not self._notified():
                 if not self._wait_for_room(max(0.0, deadline - time.monotonic())):
                     return
-            self.settimeout(before)
         except (OSError, ValueError):
-            return  # gone, or it never was a TLS connection: nobody is there to be told
+            # Gone, or never a TLS connection: nobody is there to be told.  Or it is sent, and
+            # OpenSSL, looking for the peer's, has met with data that we have not read.
+            return
+        finally:
+            if self.fileno() >= 0:
+                self.settimeout(before)  # else whoever lingers next would not wait
 
     def _wait_for_room(self, seconds: float) -> bool:
         room = select.poll()

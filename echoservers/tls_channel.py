@@ -143,8 +143,9 @@ class TLSChannel(asyncio.BufferedProtocol):
             self._connection.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._connection is not None:
-            self._connection.connection_lost(exc or self._error)
+        connection, self._connection = self._connection, None
+        if connection is not None:  # what `resume_reading` has put off finds nobody any more
+            connection.connection_lost(exc or self._error)
             return
         if not self._handshake_over:
             error = exc if isinstance(exc, OSError) else ConnectionAbortedError("it was cut")

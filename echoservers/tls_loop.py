@@ -4,6 +4,7 @@ import ssl
 from typing import TYPE_CHECKING, Any, cast
 
 from .activity import ActiveRequest
+from .closing import DISCARD_SIZE
 from .connection import Connection
 
 if TYPE_CHECKING:
@@ -32,9 +33,25 @@ class TLSLoopConnection(Connection):
     def _read_all(self) -> None:
         request = self._handler.request
         read = self._reader()
-        read()
-        while self._outgoing is None and request.fileno() >= 0 and request.pending():
+        while self._reads():
             read()
+            if not request.pending():
+                return
+
+    def _reads(self) -> bool:
+        """Whether it still waits for input: it may write, linger or be closed since."""
+        return self._loop.reader(self._descriptor) == self._read_all
+
+    def _discard(self) -> None:
+        """As it comes, encrypted: OpenSSL fails for good if data come behind our close_notify."""
+        try:
+            if self._handler.request.discard(DISCARD_SIZE):
+                return
+        except self.blocked:
+            return
+        except OSError:
+            pass
+        self.close()
 
 
 class Handshake:

@@ -100,6 +100,31 @@ def test_close_after_reply_tells_the_end_though_more_input_comes(
         assert receive_all(client) == b"cba\ntiuq\n"
 
 
+class LastWord(Lines):
+    def respond(self, message: bytes) -> bytes:
+        self.close_after_reply()
+        return b"x" * 149_999
+
+
+@pytest.mark.parametrize("mode", TLS_NAMES)
+def test_the_last_reply_is_whole_though_the_client_goes_on_writing(
+    mode: str, folder: Path, own: dict[str, str]
+) -> None:
+    with (
+        serving(mode, folder, LastWord, **own) as server,
+        connect_tls(server.server_address) as client,
+    ):
+        for _ in range(2):  # a record each: the second is not read when we end
+            client.sendall(b"message\n")
+        wait_until(lambda: server.stats()["bytes_out"] == 150_000, "the reply is out")
+        client.sendall(b"more\n")
+        client.suppress_ragged_eofs = False
+        assert len(receive_all(client)) == 150_000
+        client.close()
+        wait_until(lambda: over(server), "it is over")
+        assert server.stats()["errors"] == 0
+
+
 @pytest.mark.parametrize("mode", TLS_NAMES)
 def test_an_idle_client_is_closed_at_the_limit(
     mode: str, folder: Path, own: dict[str, str]

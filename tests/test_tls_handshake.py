@@ -132,6 +132,24 @@ def test_what_is_no_handshake_is_rejected_and_not_echoed(
         assert len(told) == 3
 
 
+@pytest.mark.parametrize("accept", ["shared", "handoff"])
+@pytest.mark.parametrize("mode", ["prefork-tls", "prefork-threading-tls"])
+def test_workers_are_free_again_after_handshakes_that_failed(
+    mode: str, accept: str, folder: Path, own: dict[str, str]
+) -> None:
+    with serving(mode, folder, accept=accept, **own) as server:
+        for _ in range(3):
+            with socket.create_connection(server.server_address, PATIENCE) as client:
+                client.sendall(b"hello\r\n")
+                with contextlib.suppress(OSError):  # closed, with a reset
+                    receive_all(client)
+        wait_until(lambda: over(server), "all are over", 5)
+        with connect_tls(server.server_address, timeout=5) as client:
+            echo(client)
+        wait_until(lambda: server.stats()["closed"] == 1, "it is over")
+        assert server.stats()["refused"] == {"handshake": 3}
+
+
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 @pytest.mark.parametrize("mode", TLS_NAMES)
 def test_tls_1_1_is_rejected_and_later_ones_are_not(

@@ -1,15 +1,21 @@
 """TLS where one thread serves all: awaited answers, certificates of clients, TLS that breaks."""
 
 import asyncio
+import contextlib
 import socket
 import ssl
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from echoservers import EchoHandler, LineFraming
+from echoservers.activity import ActiveRequest
+from echoservers.protocols import Buffer
+from echoservers.tls_channel import TLSChannel
+from echoservers.tls_contexts import server_context
 from support import PATIENCE, TLS_NAMES, connect_tls, echo, receive_all, serving, wait_until
 from tls_peers import over
 
@@ -121,3 +127,65 @@ def test_a_single_request_is_served_to_its_end(
         server.handle_request()
         thread.join(PATIENCE)
         assert answers == [b"hello"]
+
+
+class Wire:
+    """A transport that takes what it is given to a client in memory."""
+
+    def __init__(self, to_client: ssl.MemoryBIO) -> None:
+        self.write = to_client.write
+
+    def set_write_buffer_limits(self, high: int) -> None: ...
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+    def close(self) -> None: ...
+    def is_closing(self) -> bool:
+        return False
+
+
+class Listener:
+    """A connection that notes what it is told."""
+
+    full = False
+
+    def __init__(self, buffer: Buffer) -> None:
+        self.get_buffer = buffer.__getitem__
+        self.told: list[str] = []
+        self.connection_made = lambda channel: channel.pause_reading()
+        self.buffer_updated = lambda size: self.told.append("data")
+        self.connection_lost = lambda error: self.told.append("lost")
+
+
+def test_nothing_is_delivered_once_the_connection_is_lost(own: dict[str, str]) -> None:
+    buffer = Buffer(65536)
+    listener = Listener(buffer)
+    owner = SimpleNamespace(hands_shaken=lambda channel: channel.carry(listener))
+    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    client = context.wrap_bio(to_client, to_server)
+    record = ActiveRequest(SimpleNamespace(), None, None)
+    events = asyncio.new_event_loop()
+    tls = server_context(own["certfile"], None, None)
+    channel = TLSChannel(owner, record, tls, 10, events, buffer)  # type: ignore[arg-type]
+
+    def forward() -> None:
+        data = to_server.read()
+        buffer.view[: len(data)] = data
+        channel.buffer_updated(len(data))
+
+    try:
+        channel.connection_made(Wire(to_client))
+        with contextlib.suppress(ssl.SSLWantReadError):
+            client.do_handshake()
+        forward()
+        client.do_handshake()
+        client.write(b"hello")
+        forward()
+        channel.resume_reading()
+        channel.connection_lost(ConnectionResetError())
+        events.run_until_complete(asyncio.sleep(0))
+    finally:
+        events.close()
+    assert listener.told == ["lost"]

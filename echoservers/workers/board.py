@@ -286,9 +286,9 @@ class SharedActivity(Activity):
                 self._lent[id(record)] = cells = shared
         super().count_in(record, cells)
 
-    def end(self, record: ActiveRequest) -> bool:
+    def end(self, record: ActiveRequest, refusal: str | None = None) -> bool:
         with self._lock:
-            if not super().end(record):
+            if not super().end(record, refusal):
                 return False
             cells = self._lent.pop(id(record), None)
             if cells is not None:
@@ -298,17 +298,9 @@ class SharedActivity(Activity):
                 self.on_end(record)
             return True
 
-    def refuse(self, reason: str) -> None:
-        with self._lock:
-            self._refused_of[self.slot] += 1
-            super().refuse(reason)
-
-    def give_up(self, record: ActiveRequest | None, reason: str) -> None:
-        with self._lock:
-            before = self._refused[reason]
-            super().give_up(record, reason)
-            if record is not None:
-                self._refused_of[self.slot] += self._refused[reason] - before
+    def _count_refusal(self, reason: str) -> None:
+        super()._count_refusal(reason)
+        self._refused_of[self.slot] += 1
 
 
 class CellsToLend:
