@@ -45,6 +45,7 @@ class WorkerSide(ServingMixIn):
     _places: Places | None = None
     _gate: FlockGate | MutexGate | None = None
     _gate_held = False
+    _ends_with_loop = False  # a model's connections: until the master says otherwise
     _takes_places = False
     _takes_place_first = False
     _leaving = False
@@ -207,7 +208,6 @@ class WorkerSide(ServingMixIn):
         if self._link is None:
             super()._turn(longest)
             return
-        self._tell_once(Word.TURNS)
         if self._draining and self._paused:
             # Not by listening: another worker may have taken what was there.
             self._paused = False
