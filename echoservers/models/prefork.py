@@ -68,7 +68,10 @@ class PreforkMixIn(Listening):
     """Serve in ``workers`` processes, each with the model below; the master supervises.
 
     ``accept`` says who accepts next: see `echoservers.workers.gates`.  ``max_connections``,
-    ``max_connections_per_source`` and ``stats()`` are one number over all workers.
+    ``max_connections_per_source`` and ``stats()`` are one number over all workers.  With
+    ``accept=mutex`` nobody accepts while the worker that has the token is stopped (SIGSTOP, a
+    debugger); ``worker_timeout`` ends that, where the model has one loop that turns: it watches
+    over all but prethreading.
 
     A worker that ends, however it does, is replaced at once.  When they die at their start
     again and again they come ever later, up to 30 s.  `serve_forever` raises

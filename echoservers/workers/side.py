@@ -15,6 +15,7 @@ from ..serving import DrainResult, ServingMixIn
 from .board import Board, SharedActivity
 from .gates import FlockGate, HandedOver, MutexGate
 from .link import Link, Word
+from .orphans import end_with_parent
 from .places import Places
 
 __all__ = ["WorkerSide"]
@@ -69,6 +70,7 @@ class WorkerSide(ServingMixIn):
         activity.on_end = self._give_place_back
         if hasattr(self, "_shared_cells"):  # where the children of a forking worker count
             self._shared_cells = activity.cells_to_lend
+            activity.end_with = end_with_parent()
         if isinstance(self._gate, MutexGate):
             self._gate.slot = slot
         handed = isinstance(listener, HandedOver)
