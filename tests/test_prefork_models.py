@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from echoservers import create_server
-from prefork_support import all_gone, ended_well, ready, served_by, workers
+from prefork_support import all_gone, ended_well, line_of, ready, script, served_by, workers
 from support import PATIENCE, Program, children_of, connect, echo, receive_all, wait_until
 
 MODES = [
@@ -157,3 +157,75 @@ def test_workers_killed_again_and_again_are_replaced_at_once(folder: Path) -> No
             )
         _, log = server.stop()
     assert "die at their start" not in log
+
+
+# --- what a worker inherits, and what fails ---------------------------------------------
+
+WITH_A_HUB = """
+import signal
+import gevent
+from echoservers import EchoHandler, server_class
+
+gevent.sleep(0)  # the hub of this thread, and its event loop
+with server_class("prefork-gevent-tcp")(("127.0.0.1", 0), EchoHandler, workers=2) as server:
+    signal.signal(signal.SIGTERM, lambda *_: server.start_drain())
+    signal.signal(signal.SIGHUP, lambda *_: server.reload())
+    print(server.server_address[1], flush=True)
+    server.serve_forever()
+gevent.sleep(0)  # it is as it was
+print("ended", flush=True)
+"""
+
+
+def test_workers_do_not_share_the_hub_of_a_program_that_uses_gevent() -> None:
+    pytest.importorskip("gevent")
+    with script(WITH_A_HUB) as process:
+        address = ("127.0.0.1", int(line_of(process)))
+        wait_until(lambda: len(children_of(process.pid)) == 2, "both are there")
+        for _ in range(2):
+            old = children_of(process.pid)
+            wait_until(lambda old=old: ready(old), "they hear")
+            with socket.create_connection(address, PATIENCE) as client:
+                echo(client)
+                process.send_signal(signal.SIGHUP)
+                assert_it_goes_on(client)
+            wait_until(lambda old=old: not set(old) & set(children_of(process.pid)), "replaced")
+        process.send_signal(signal.SIGTERM)
+        assert line_of(process) == "ended"
+        assert process.wait(PATIENCE) == 0
+        assert process.stderr is not None
+        assert "Traceback" not in process.stderr.read()
+
+
+LISTENS = """
+import socket, threading
+from echoservers.workers.link import Link
+
+master, worker = socket.socketpair()
+words = {b"b": lambda: 1 / 0, b"h": lambda: print("heard", flush=True)}
+Link(worker, -1).listen(words, lambda: print("orphaned", flush=True))
+master.send(b"b?h")
+master.close()
+threading.Event().wait()
+"""
+
+
+def test_a_word_that_fails_leaves_the_worker_with_ears() -> None:
+    with script(LISTENS) as process:
+        assert line_of(process) == "heard"
+        assert line_of(process) == "orphaned"
+        assert process.wait(PATIENCE) == 1
+
+
+def test_who_waits_for_the_start_learns_at_once_that_it_has_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with create_server("prefork-tcp", ("127.0.0.1", 0), workers=1) as server:
+
+        def fail() -> None:
+            raise OSError("no room")
+
+        monkeypatch.setattr(server, "_prepare_team", fail)
+        with pytest.raises(OSError, match="no room"):
+            server.serve_forever()
+        assert server.wait_until_started(0)

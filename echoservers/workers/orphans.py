@@ -26,6 +26,7 @@ def end_with_parent() -> Callable[[int], None]:
     import ctypes  # late: only workers that fork need it
 
     prctl = ctypes.CDLL(None).prctl
+    prctl.argtypes = (ctypes.c_int, *4 * (ctypes.c_ulong,))
 
     def end_with(parent: int) -> None:
         prctl(_SET_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
