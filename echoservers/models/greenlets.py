@@ -8,6 +8,7 @@ A hub, and what runs on it, belongs to one thread.  So the thread that serves en
 greenlets too, before ``serve_forever()`` returns.
 """
 
+import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -171,7 +172,11 @@ class GeventMixIn(ServingMixIn):
     drain, connections get ``drain_timeout`` to end as well.
     """
 
+    #: Whether connections end with ``serve_forever()``; not where somebody else ends them.
+    _ends_with_loop = True
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._made_by = os.getpid()
         self._running: dict[int, Any] = {}
         self._cutting = False
         self._ending = False
@@ -179,6 +184,11 @@ class GeventMixIn(ServingMixIn):
         super().__init__(*args, **kwargs)
 
     def _make_loop(self) -> Loop:
+        if os.getpid() != self._made_by:
+            # In a forked worker: what the hub of the parent watches is one with the parent's.
+            # Kept, since to free it is to touch that.
+            self._inherited_hub = get_hub_if_exists()
+            gevent.hub.set_hub(None)
         self._hub_wait = HubWait()
         return Loop(self._hub_wait)
 
@@ -255,9 +265,10 @@ class GeventMixIn(ServingMixIn):
                 yield
             finally:
                 self._listen(False)
-                if self._draining and self.is_stream:
-                    self.close_listener()
-                self._end_greenlets()
+                if self._ends_with_loop:
+                    if self._draining and self.is_stream:
+                        self.close_listener()
+                    self._end_greenlets()
 
     def _end(self, record: ActiveRequest) -> None:
         super()._end(record)

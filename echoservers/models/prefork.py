@@ -14,10 +14,12 @@ import os
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 from typing import Annotated, Any, NoReturn
 
 from ..admission import AdmissionMixIn
 from ..log import logger
+from ..loop import Loop
 from ..options import Option, choice, count, count_or_none, seconds_or_none
 from ..serving import DrainResult, ServingMixIn
 from ..transports import TCPServer, UDPServer, UnixDatagramServer, UnixStreamServer
@@ -66,7 +68,10 @@ class PreforkMixIn(Listening):
     """Serve in ``workers`` processes, each with the model below; the master supervises.
 
     ``accept`` says who accepts next: see `echoservers.workers.gates`.  ``max_connections``,
-    ``max_connections_per_source`` and ``stats()`` are one number over all workers.
+    ``max_connections_per_source`` and ``stats()`` are one number over all workers.  With
+    ``accept=mutex`` nobody accepts while the worker that has the token is stopped (SIGSTOP, a
+    debugger); ``worker_timeout`` ends that, where the model has one loop that turns: it watches
+    over all but prethreading.
 
     A worker that ends, however it does, is replaced at once.  When they die at their start
     again and again they come ever later, up to 30 s.  `serve_forever` raises
@@ -117,6 +122,7 @@ class PreforkMixIn(Listening):
             return
         slots = MASTER + 1 + self.workers + SPARE_SLOTS
         self._board = board = Board(slots, 1 if self._serves_in_loop else self.max_connections)
+        self._masters_loop = self._loop
         self._team = Team(
             self._loop, slots, self._listener_of, self._work, self._worker_ended, self._heard
         )
@@ -163,21 +169,26 @@ class PreforkMixIn(Listening):
         if self.is_stream and self.socket.fileno() >= 0:
             # For good: the flag is on the socket, which old workers may still accept from.
             self.socket.setblocking(False)
-        with self._serving():
-            self._prepare_team()
-            try:
-                if not self._stop_requested or self._draining:
-                    self._team.start(self.workers)
-                self._started.set()
-                while not self._stop_requested:
-                    self._turn(None)
-                if self._draining and self.accept == "handoff":
-                    self._hand_backlog_over()
-            finally:
-                self._started.set()
-                self._team.stop(Word.DRAIN if self._draining else Word.LEAVE)
+        try:
+            with self._serving():
+                self._prepare_team()
+                self._supervise()
+        finally:
+            self._started.set()  # who waits for it must learn of a failure, too
         if self._draining:  # since then
             self._team.tell(Word.DRAIN)
+
+    def _supervise(self) -> None:
+        try:
+            if not self._stop_requested or self._draining:
+                self._team.start(self.workers)
+            self._started.set()
+            while not self._stop_requested:
+                self._turn(None)
+            if self._draining and self.accept == "handoff":
+                self._hand_backlog_over()
+        finally:
+            self._team.stop(Word.DRAIN if self._draining else Word.LEAVE)
 
     def wait_until_started(self, timeout: float | None = None) -> bool:
         """While another thread is in `serve_forever`: wait until it has forked the workers.
@@ -220,6 +231,34 @@ class PreforkMixIn(Listening):
 
     # --- the master -----------------------------------------------------------------
 
+    def _make_loop(self) -> Loop:
+        # What a model waits with may be one with its copies in forked processes (epoll(7)),
+        # and does not end its turn for the team: the master waits with none of it.
+        return Loop() if self._link is None else super()._make_loop()
+
+    @contextlib.contextmanager
+    def _in_models_loop(self) -> Iterator[None]:
+        """For ``handle_request()``: have the loop of the model, where it is a special one."""
+        if getattr(super()._make_loop, "__func__", None) is AdmissionMixIn._make_loop:
+            yield
+            return
+        assert isinstance(self._activity, _MastersActivity)
+        self._loop = super()._make_loop()
+        self._loop.on_stop = self._stop_soon
+        self._activity.alone = True  # no worker's end is noticed here
+        try:
+            yield
+        finally:
+            self._activity.alone = False
+            models, self._loop = self._loop, self._masters_loop
+            if models.closed:  # by server_close() in a handler
+                self._loop.close()
+            models.close()
+
+    def _handle_request_noblock(self) -> None:
+        with self._in_models_loop():
+            super()._handle_request_noblock()
+
     def _prepare_to_serve(self) -> None:
         if self._link is not None:  # what a model prepares is for the workers
             super()._prepare_to_serve()
@@ -247,7 +286,7 @@ class PreforkMixIn(Listening):
             os.close(descriptor)
 
     def _turn(self, longest: float | None) -> None:
-        if self._link is not None:
+        if self._link is not None or self._loop is not self._masters_loop:
             super()._turn(longest)
             return
         wait = self._team.next_event()
@@ -310,7 +349,9 @@ class PreforkMixIn(Listening):
             self._take_signals(worker.signal_mask)
             link.listen(self._words(), self._orphaned)
             if getattr(super().serve_forever, "__func__", None) is ServingMixIn.serve_forever:
-                self._tell_once(Word.TURNS)  # before its first turn it may stand still, too
+                # Before its first turn, where it may stand still, too.  Elsewhere a loop that
+                # does not turn says nothing: in prethreading all threads may have a client.
+                link.tell(Word.TURNS)
             super().serve_forever(self._poll_interval)
             self._finish_work(lambda longest: self._wait_until_idle(time.monotonic() + longest))
             status = 0
@@ -329,9 +370,11 @@ class _MastersActivity(SharedActivity):
     def __init__(self, board: Board, slot: int, team: Team) -> None:
         super().__init__(board, slot)
         self._team = team
+        self.alone = False
+        """Whether the workers do not count for now."""
 
     def __len__(self) -> int:
-        return len(self.in_progress) + len(self._team)
+        return len(self.in_progress) + (0 if self.alone else len(self._team))
 
 
 class PreforkTCPServer(PreforkMixIn, TCPServer):

@@ -7,6 +7,7 @@ counted when that has ended, however it ended.
 """
 
 import mmap
+import os
 import threading
 from collections.abc import Callable, Iterator, MutableMapping
 
@@ -227,6 +228,15 @@ class SharedActivity(Activity):
         self.on_end: Callable[[ActiveRequest], object] | None = None
         """Called when a request is over, for what else it has to give back."""
         self._lent: dict[int, memoryview[int]] = {}  # by the id of the record
+        self._worker = os.getpid()
+        self.end_with: Callable[[int], object] | None = None
+        """Called in a forked child with the number of the worker: see `end_with_parent`."""
+
+    def restart_in_child(self, record: ActiveRequest) -> None:
+        """As in a server without workers; and a child of a worker ends with it."""
+        super().restart_in_child(record)
+        if self.end_with is not None:
+            self.end_with(self._worker)
 
     def counters(self) -> tuple[int, int, int, list[int]]:
         """What this process has counted."""

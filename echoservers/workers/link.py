@@ -13,6 +13,8 @@ import socket
 import threading
 from collections.abc import Callable, Mapping
 
+from ..log import logger
+
 __all__ = ["Link", "Word"]
 
 ORPHANS_TIME = 1.0
@@ -63,17 +65,27 @@ class Link:
         """
 
         def run() -> None:
-            while self._wait():
-                heard = hear(self._control)
-                if not heard:
-                    break
-                for word in heard:
-                    words[word]()
-            orphaned()
-            threading.Event().wait(ORPHANS_TIME)
-            os._exit(1)
+            try:
+                self._obey(words)
+                orphaned()
+                threading.Event().wait(ORPHANS_TIME)
+            except BaseException as error:  # nobody would hear the master any more
+                logger.error("worker failed: %s: %s", type(error).__name__, error, exc_info=error)
+            finally:
+                os._exit(1)
 
         threading.Thread(target=run, name="master's words", daemon=True).start()
+
+    def _obey(self, words: Mapping[bytes, Callable[[], object]]) -> None:
+        while self._wait():
+            heard = hear(self._control)
+            if not heard:
+                return
+            for word in heard:
+                try:
+                    words[word]()
+                except Exception as error:  # the next word may be the one that ends it
+                    logger.error("at %r of the master: %s", word, error, exc_info=error)
 
     def _wait(self) -> bool:
         """Wait for a word; False when the master is gone."""

@@ -11,10 +11,19 @@ from typing import Any
 from .board import Board
 from .link import say
 
-__all__ = ["NEVER", "Worker"]
+__all__ = ["NEVER", "Worker", "was_killed"]
 
 NEVER = float("inf")
 """The time of what is not planned."""
+
+
+_FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT}
+"""Signals that a process brings upon itself."""
+
+
+def was_killed(status: int) -> bool:
+    """Whether a signal from outside has ended a process; *status* is of waitpid(2)."""
+    return os.WIFSIGNALED(status) and os.WTERMSIG(status) not in _FAULTS
 
 
 class Worker:

@@ -15,6 +15,7 @@ from ..serving import DrainResult, ServingMixIn
 from .board import Board, SharedActivity
 from .gates import FlockGate, HandedOver, MutexGate
 from .link import Link, Word
+from .orphans import end_with_parent
 from .places import Places
 
 __all__ = ["WorkerSide"]
@@ -45,6 +46,7 @@ class WorkerSide(ServingMixIn):
     _places: Places | None = None
     _gate: FlockGate | MutexGate | None = None
     _gate_held = False
+    _ends_with_loop = False  # a model's connections: until the master says otherwise
     _takes_places = False
     _takes_place_first = False
     _leaving = False
@@ -68,6 +70,7 @@ class WorkerSide(ServingMixIn):
         activity.on_end = self._give_place_back
         if hasattr(self, "_shared_cells"):  # where the children of a forking worker count
             self._shared_cells = activity.cells_to_lend
+            activity.end_with = end_with_parent()
         if isinstance(self._gate, MutexGate):
             self._gate.slot = slot
         handed = isinstance(listener, HandedOver)
@@ -207,7 +210,6 @@ class WorkerSide(ServingMixIn):
         if self._link is None:
             super()._turn(longest)
             return
-        self._tell_once(Word.TURNS)
         if self._draining and self._paused:
             # Not by listening: another worker may have taken what was there.
             self._paused = False

@@ -18,7 +18,7 @@ from ..log import Throttle, logger
 from ..loop import Loop
 from .board import MASTER, Board
 from .link import Word, hear
-from .process import NEVER, Worker
+from .process import NEVER, Worker, was_killed
 
 __all__ = ["Team"]
 
@@ -365,7 +365,7 @@ class Team:
             )
         now = time.monotonic()
         self._start_at = min(self._start_at, now)
-        if worker.ready and now - worker.began >= STABLE_TIME:
+        if worker.ready and (now - worker.began >= STABLE_TIME or was_killed(status)):
             self._early_deaths = 0
             return
         self._early_deaths += 1

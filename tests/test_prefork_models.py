@@ -1,0 +1,231 @@
+"""What a master does for its workers, whatever the model that they serve with."""
+
+import os
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from echoservers import create_server
+from prefork_support import all_gone, ended_well, line_of, ready, script, served_by, workers
+from support import PATIENCE, Program, children_of, connect, echo, receive_all, wait_until
+
+MODES = [
+    f"prefork-{model}-tcp"
+    for model in (
+        "asyncio",
+        "uvloop",
+        "gevent",
+        "epoll",
+        "threading",
+        "thread-pool",
+        "prethreading",
+    )
+]
+
+
+def needs_extra(mode: str) -> None:
+    for extra in ("uvloop", "gevent"):
+        if extra in mode:
+            pytest.importorskip(extra)
+
+
+def connect_to_each(server: Program, pids: list[int]) -> list[socket.socket]:
+    """Clients, so many that each worker has one."""
+    clients: list[socket.socket] = []
+    served: set[int] = set()
+    while served != set(pids):
+        client, pid = served_by(server, pids)
+        clients.append(client)
+        served.add(pid)
+    return clients
+
+
+def assert_it_goes_on(client: socket.socket) -> None:
+    client.settimeout(0.05)
+    with pytest.raises(TimeoutError):
+        client.recv(1)  # nothing ends it
+    client.settimeout(PATIENCE)
+    echo(client)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_killed_replaced_removed_and_a_connection_goes_on(mode: str, folder: Path) -> None:
+    needs_extra(mode)
+    with workers(mode, folder) as (server, listed):
+        for _ in range(2):
+            old = listed()
+            os.kill(old[0], signal.SIGKILL)
+            wait_until(lambda old=old: len(listed()) == 2 and old[0] not in listed(), "replaced")
+            wait_until(lambda: ready(listed()), "it serves")
+        clients = connect_to_each(server, listed())
+        old = set(listed())
+        server.process.send_signal(signal.SIGHUP)  # reload(): the second when the first has left
+        wait_until(lambda: len(listed()) == 3 and ready(listed()), "one has a successor")
+        for client in clients:
+            assert_it_goes_on(client)
+        for client in clients:
+            client.close()
+        wait_until(lambda: not old & set(listed()) and len(listed()) == 2, "replaced")
+        clients = connect_to_each(server, listed())
+        server.process.send_signal(signal.SIGTTOU)  # remove_worker()
+        for client in clients:
+            assert_it_goes_on(client)
+        for client in clients:
+            client.close()
+        wait_until(lambda: len(listed()) == 1, "one less")
+        with server.connect() as client:
+            echo(client)
+        code, log = server.stop()
+    assert code == 0
+    assert log.count("another takes its place") == 2
+    assert "Traceback" not in log
+    assert "aborted 0" in log
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_master_handles_single_requests_in_the_loop_of_the_model(
+    mode: str, folder: Path
+) -> None:
+    needs_extra(mode)
+    with create_server(mode, ("127.0.0.1", 0), workers=1) as server:
+        for _ in range(2):
+            with connect(server) as client:
+                client.sendall(b"hello")
+                client.shutdown(socket.SHUT_WR)
+                server.handle_request()
+                assert receive_all(client) == b"hello"
+        server.drain(0.5)  # threads of a pool may be behind
+        assert server.stats()["closed"] == 2
+
+
+@pytest.mark.parametrize("end", ["killed worker", "killed master", "stopped server"])
+def test_the_children_of_a_forking_worker_do_not_outlive_it(end: str, folder: Path) -> None:
+    with workers("prefork-forking-tcp", folder, number=1) as (server, listed):
+        (worker,) = listed()
+        with server.connect() as client:
+            echo(client)
+            children = children_of(worker)
+            assert len(children) == 1
+            if end == "killed worker":
+                os.kill(worker, signal.SIGKILL)
+            elif end == "killed master":
+                os.kill(server.pid, signal.SIGKILL)
+            else:
+                server.process.send_signal(signal.SIGTERM)
+            assert receive_all(client) == b""
+        wait_until(lambda: all_gone([worker, *children]), "they have ended with it")
+
+
+def test_with_a_timeout_threads_that_all_have_clients_are_left_alone(folder: Path) -> None:
+    options = ["--max-workers", "2", "--worker-timeout", "0.3"]
+    with workers("prefork-prethreading-tcp", folder, *options, number=1) as (server, listed):
+        old = listed()
+        with server.connect() as first, server.connect() as second:
+            echo(first)
+            echo(second)
+            first.settimeout(0.8)
+            with pytest.raises(TimeoutError):
+                first.recv(1)  # nothing ends it meanwhile
+            first.settimeout(5)
+            echo(first)
+            echo(second)
+        assert listed() == old
+        assert ended_well(*server.stop())
+
+
+def test_a_timeout_heals_a_mutex_whose_holder_stands_still(folder: Path) -> None:
+    options = ["--accept", "mutex", "--worker-timeout", "0.4"]
+    with workers("prefork-threading-tcp", folder, *options) as (server, listed):
+        for pid in listed():  # one of them has the token
+            os.kill(pid, signal.SIGSTOP)
+            with server.connect() as client:
+                echo(client)
+            wait_until(lambda pid=pid: pid not in listed(), "killed")
+
+
+def test_workers_killed_again_and_again_are_replaced_at_once(folder: Path) -> None:
+    with workers("prefork-epoll-tcp", folder) as (server, listed):
+        for _ in range(8):  # delays would grow to 25 s
+            old = listed()[0]
+            os.kill(old, signal.SIGKILL)
+            wait_until(
+                lambda old=old: len(listed()) == 2 and old not in listed() and ready(listed()),
+                "replaced",
+                1,
+            )
+        _, log = server.stop()
+    assert "die at their start" not in log
+
+
+# --- what a worker inherits, and what fails ---------------------------------------------
+
+WITH_A_HUB = """
+import signal
+import gevent
+from echoservers import EchoHandler, server_class
+
+gevent.sleep(0)  # the hub of this thread, and its event loop
+with server_class("prefork-gevent-tcp")(("127.0.0.1", 0), EchoHandler, workers=2) as server:
+    signal.signal(signal.SIGTERM, lambda *_: server.start_drain())
+    signal.signal(signal.SIGHUP, lambda *_: server.reload())
+    print(server.server_address[1], flush=True)
+    server.serve_forever()
+gevent.sleep(0)  # it is as it was
+print("ended", flush=True)
+"""
+
+
+def test_workers_do_not_share_the_hub_of_a_program_that_uses_gevent() -> None:
+    pytest.importorskip("gevent")
+    with script(WITH_A_HUB) as process:
+        address = ("127.0.0.1", int(line_of(process)))
+        wait_until(lambda: len(children_of(process.pid)) == 2, "both are there")
+        for _ in range(2):
+            old = children_of(process.pid)
+            wait_until(lambda old=old: ready(old), "they hear")
+            with socket.create_connection(address, PATIENCE) as client:
+                echo(client)
+                process.send_signal(signal.SIGHUP)
+                assert_it_goes_on(client)
+            wait_until(lambda old=old: not set(old) & set(children_of(process.pid)), "replaced")
+        process.send_signal(signal.SIGTERM)
+        assert line_of(process) == "ended"
+        assert process.wait(PATIENCE) == 0
+        assert process.stderr is not None
+        assert "Traceback" not in process.stderr.read()
+
+
+LISTENS = """
+import socket, threading
+from echoservers.workers.link import Link
+
+master, worker = socket.socketpair()
+words = {b"b": lambda: 1 / 0, b"h": lambda: print("heard", flush=True)}
+Link(worker, -1).listen(words, lambda: print("orphaned", flush=True))
+master.send(b"b?h")
+master.close()
+threading.Event().wait()
+"""
+
+
+def test_a_word_that_fails_leaves_the_worker_with_ears() -> None:
+    with script(LISTENS) as process:
+        assert line_of(process) == "heard"
+        assert line_of(process) == "orphaned"
+        assert process.wait(PATIENCE) == 1
+
+
+def test_who_waits_for_the_start_learns_at_once_that_it_has_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with create_server("prefork-tcp", ("127.0.0.1", 0), workers=1) as server:
+
+        def fail() -> None:
+            raise OSError("no room")
+
+        monkeypatch.setattr(server, "_prepare_team", fail)
+        with pytest.raises(OSError, match="no room"):
+            server.serve_forever()
+        assert server.wait_until_started(0)
