@@ -32,13 +32,19 @@ _AVAILABLE = [mode for mode in echoservers.modes() if mode.available]
 AVAILABLE = [mode.name for mode in _AVAILABLE]
 COMMON_PREFORK = ("prefork-tcp", "prefork-udp", "prefork-unix-stream")
 """Those that the bodies for every mode run with; test_prefork.py has the others."""
-_FEW = os.environ.get("ECHOSERVERS_TEST_MODES") == "few"  # not every model over Unix sockets
-MODES: list[Mode] = [
-    m
-    for m in _AVAILABLE
-    if (not m.name.startswith("prefork-") or m.name in COMMON_PREFORK)
-    and not (_FEW and "unix" in m.transport and m.model not in ("iterative", "threading", "epoll"))
-]
+_SAME = ("select", "poll", "uvloop")  # as epoll and asyncio, but for the wait
+_FEW = os.environ.get("ECHOSERVERS_TEST_MODES") == "few"
+"""Every model over TCP, but of those that are alike one over the other transports."""
+
+
+def _chosen(mode: Mode) -> bool:
+    if mode.name.startswith("prefork-"):
+        return mode.name in COMMON_PREFORK
+    unix = "unix" in mode.transport and mode.model not in ("iterative", "threading", "epoll")
+    return not _FEW or mode.transport == "tcp" or not (unix or mode.model in _SAME)
+
+
+MODES: list[Mode] = [mode for mode in _AVAILABLE if _chosen(mode)]
 TLS_NAMES = [m.name for m in MODES if m.transport == "tls"]
 RAW_NAMES = [m.name for m in MODES if m.transport == "raw"]
 """Empty where raw sockets are not permitted."""
