@@ -32,16 +32,14 @@ _AVAILABLE = [mode for mode in echoservers.modes() if mode.available]
 AVAILABLE = [mode.name for mode in _AVAILABLE]
 COMMON_PREFORK = ("prefork-tcp", "prefork-udp", "prefork-unix-stream")
 """Those that the bodies for every mode run with; test_prefork.py has the others."""
-_SAME = ("select", "poll", "uvloop")  # as epoll and asyncio, but for the wait
 _FEW = os.environ.get("ECHOSERVERS_TEST_MODES") == "few"
-"""Every model over TCP, but of those that are alike one over the other transports."""
+"""Every model over TCP, and some of them over the other transports."""
 
 
 def _chosen(mode: Mode) -> bool:
     if mode.name.startswith("prefork-"):
         return mode.name in COMMON_PREFORK
-    unix = "unix" in mode.transport and mode.model not in ("iterative", "threading", "epoll")
-    return not _FEW or mode.transport == "tcp" or not (unix or mode.model in _SAME)
+    return not _FEW or mode.transport == "tcp" or mode.model in ("iterative", "threading", "epoll")
 
 
 MODES: list[Mode] = [mode for mode in _AVAILABLE if _chosen(mode)]
