@@ -253,8 +253,12 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
         In `serve_forever` all do, but Ctrl-C; what ``handle_request()`` calls may raise
         SystemExit and the like, as in the standard library.
         """
-        served_in_loop = self._serving_thread is not None or self._draining
+        served_in_loop = self._serving_thread is not None
         return isinstance(error, Exception) or (served_in_loop and not is_users_interrupt(error))
+
+    def _contains_in_loop(self, error: BaseException) -> bool:
+        """As `_contains`, for what the loop runs: it goes on in a drain, whoever turns it."""
+        return self._contains(error) or (self._draining and not is_users_interrupt(error))
 
     def _failed(self, request: Any, client_address: Any, record: ActiveRequest | None) -> None:
         if record is None:

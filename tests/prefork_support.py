@@ -29,7 +29,10 @@ def workers(
 
 def ready(pids: list[int]) -> bool:
     """Whether each has the thread that hears its master, and waits."""
-    return all(len(os.listdir(f"/proc/{pid}/task")) >= 2 for pid in pids)
+    try:
+        return all(len(os.listdir(f"/proc/{pid}/task")) >= 2 for pid in pids)
+    except FileNotFoundError:  # one has ended since they were listed
+        return False
 
 
 def all_gone(pids: list[int]) -> bool:

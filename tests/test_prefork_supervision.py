@@ -90,7 +90,7 @@ def test_after_max_requests_a_worker_is_replaced_and_nothing_is_lost(folder: Pat
                 echo(client)
             seen |= set(listed())
         wait_until(lambda: len(listed()) == 2, "two again")
-        assert len(seen) > 4
+        assert len(seen) > 2  # not each is seen: some live between two looks
         assert ended_well(*server.stop())
 
 

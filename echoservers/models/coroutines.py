@@ -239,7 +239,7 @@ class AsyncioMixIn(ServingMixIn):
         import sys
 
         error = sys.exc_info()[1]
-        if error is not None and not self._contains(error):
+        if error is not None and not self._contains_in_loop(error):
             self._loop.fail(error)
         else:
             self.handle_error(record.request, record.client_address)

@@ -68,7 +68,7 @@ class ReactorMixIn(ServingMixIn):
         try:
             self.finish_request(record.request, record.client_address)
         except BaseException as error:
-            if not self._contains(error):
+            if not self._contains_in_loop(error):
                 raise
             self.handle_error(record.request, record.client_address)
             self.shutdown_request(record.request)
@@ -100,7 +100,7 @@ class ReactorMixIn(ServingMixIn):
 
     def contain(self, error: BaseException, handler: EchoHandler) -> None:
         """End what *error* is about, and no more; Ctrl-C at the program is raised."""
-        if not self._contains(error):
+        if not self._contains_in_loop(error):
             raise error
         self.handle_error(handler.request, handler.client_address)
 
