@@ -284,7 +284,7 @@ class Connection:
         except self.blocked:
             return
         except OSError:
-            pass
+            pass  # gone: there is nothing left to wait for
         self.close()
 
     def _finish(self) -> None:

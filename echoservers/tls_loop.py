@@ -50,7 +50,7 @@ class TLSLoopConnection(Connection):
         except self.blocked:
             return
         except OSError:
-            pass
+            pass  # gone: there is nothing left to wait for
         self.close()
 
 
