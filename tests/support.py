@@ -33,13 +33,14 @@ AVAILABLE = [mode.name for mode in _AVAILABLE]
 COMMON_PREFORK = ("prefork-tcp", "prefork-udp", "prefork-unix-stream")
 """Those that the bodies for every mode run with; test_prefork.py has the others."""
 _FEW = os.environ.get("ECHOSERVERS_TEST_MODES") == "few"
-"""Every model over TCP, and some of them over the other transports."""
+"""Every model over TCP and TLS, and some of them over the other transports."""
 
 
 def _chosen(mode: Mode) -> bool:
     if mode.name.startswith("prefork-"):
         return mode.name in COMMON_PREFORK
-    return not _FEW or mode.transport == "tcp" or mode.model in ("iterative", "threading", "epoll")
+    every = mode.transport in ("tcp", "tls")
+    return not _FEW or every or mode.model in ("iterative", "threading", "epoll", "asyncio")
 
 
 MODES: list[Mode] = [mode for mode in _AVAILABLE if _chosen(mode)]
