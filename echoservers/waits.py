@@ -157,7 +157,7 @@ class EpollWait:
         self._epoll.close()
 
 
-class KqueueWait:
+class KqueueWait:  # pragma: no cover - the BSDs and macOS have it, where coverage is not measured
     """kqueue(2) of the BSDs and macOS."""
 
     highest: int | None = None
