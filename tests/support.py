@@ -40,7 +40,8 @@ def _chosen(mode: Mode) -> bool:
     if mode.name.startswith("prefork-"):
         return mode.name in COMMON_PREFORK
     every = mode.transport in ("tcp", "tls")
-    return not _FEW or every or mode.model in ("iterative", "threading", "epoll", "asyncio")
+    other = ("iterative", "threading", "epoll", "asyncio", "uvloop", "gevent", "forking")
+    return not _FEW or every or mode.model in other
 
 
 MODES: list[Mode] = [mode for mode in _AVAILABLE if _chosen(mode)]
