@@ -38,6 +38,7 @@ class Model(NamedTuple):
     needs: str | None = None  # module.attribute of the standard library
     package: str | None = None  # that an extra of the same name installs
     prefork: bool = True  # whether it runs in preforked workers too
+    clients: int | str | None = None  # served at a time; the option that says how many; no limit
 
 
 TRANSPORTS = {
@@ -83,6 +84,7 @@ MODELS: dict[str, Model] = {
         "the main loop, one client after the other",
         "the shortest code; tests; datagrams",
         ("unp0", "echoserveri"),
+        clients=1,
     ),
     "threading": Model(
         "echoservers.models.threads:ThreadingMixIn",
@@ -102,12 +104,14 @@ MODELS: dict[str, Model] = {
         "a thread of a pool, over a queue",
         "many short connections, in few threads",
         ("unp8", "echoservert-pre"),
+        clients="max_workers",
     ),
     "prethreading": Model(
         "echoservers.models.prethreading:PrethreadingMixIn",
         "a thread of a pool, which accepts",
         "short connections, with no queue between",
         ("unp7",),
+        clients="max_workers",
     ),
     "select": Model(
         "echoservers.models.reactors:SelectMixIn",

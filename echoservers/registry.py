@@ -26,6 +26,7 @@ from .serving import ServingMixIn
 
 __all__ = [
     "Mode",
+    "clients_at_once",
     "create_server",
     "find_handler",
     "find_mode",
@@ -204,6 +205,29 @@ def parse_mode_spec(spec: str) -> tuple[Mode, dict[str, str]]:
             raise OptionError(f"{part!r} in {spec!r}: expected OPTION=VALUE")
         options[option.strip().replace("-", "_")] = value.strip()
     return mode, options
+
+
+def clients_at_once(spec: str) -> int | None:
+    """How many clients a server of the mode *spec* serves at the same time; None: all.
+
+    Where the kernel gives each preforked worker its own clients, with no look at which
+    worker is free (``accept=reuseport``), one that is busy makes some of them wait.
+
+    :raises EchoServersError: as `create_server` does, of a mode or an option.
+    """
+    mode, given = parse_mode_spec(spec)
+    design = _find_design(mode.name)
+    cls = server_class(mode.name)
+    options = read_options(cls, given, mode.name)
+
+    def option(name: str) -> Any:
+        return options.get(name, getattr(cls, name))
+
+    clients = design.model.clients
+    number: int | None = option(clients) if isinstance(clients, str) else clients
+    if number is not None and design.prefork and option("accept") != "reuseport":
+        number *= option("workers")
+    return number
 
 
 def find_handler(handler: str | type) -> type:

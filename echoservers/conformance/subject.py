@@ -1,0 +1,112 @@
+"""Subject: the server that is checked, as the checks meet it."""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import TracebackType
+from typing import Self
+
+from ..targets import Level, RunningTarget, Target, TargetError
+from .peer import CheckFailed, CheckSkipped, Peer
+
+__all__ = ["Subject"]
+
+PATIENCE = 2.0
+"""Seconds for a server to do the next thing; a right one takes a millisecond or two."""
+
+CHECK_TIME = 10.0
+"""Seconds for one check: the longest, 16 MiB or thousands of connections, takes one or two."""
+
+
+class Subject:
+    """A running target, peers for it, and time limits; a context manager that ends both.
+
+    :param target: which server.
+    :param level: what it is held to.
+    :param timeout_scale: every time limit is multiplied by this, for slow machines.
+    :raises TargetError: it cannot be started or reached.
+    """
+
+    def __init__(self, target: Target, level: Level, timeout_scale: float = 1.0) -> None:
+        self.target = target
+        self.level = level
+        self.scale = timeout_scale
+        self.deadline = 0.0
+        """Until when the check that runs may take, on `time.monotonic`'s clock."""
+        self._peers = ExitStack()
+        self.running = self._start()
+        self.new_check()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._peers.close()
+        self.running.close()
+
+    @property
+    def patience(self) -> float:
+        """Seconds for the server to do the next thing."""
+        return PATIENCE * self.scale
+
+    def new_check(self, seconds: float = CHECK_TIME) -> None:
+        """Close what the last check has opened, and begin the time of the next.
+
+        A server of which the last check was the end is started again.
+        """
+        self._peers.close()
+        if self.running.has_ended:
+            self.running.close()
+            self.running = self._start()
+        self.deadline = time.monotonic() + seconds * self.scale
+
+    def connect(self) -> Peer:
+        """Another client; it is closed after the check at the latest.
+
+        :raises CheckFailed: the server takes none.
+        """
+        return self._peers.enter_context(Peer(self.running.endpoint, self.patience, self.deadline))
+
+    def serves(self) -> None:
+        """See a fresh client be served.
+
+        :raises CheckFailed: it is not.
+        """
+        with self.connect() as peer:
+            peer.echo(b"is it still there?\n")
+
+    def started(self) -> RunningTarget:
+        """The running server, where it was started here.
+
+        :raises CheckSkipped: it was not.
+        """
+        if self.running.pid is None:
+            raise CheckSkipped("the server was not started here: its processes are not known")
+        return self.running
+
+    @contextmanager
+    def another(self) -> Iterator[RunningTarget]:
+        """A second server of the same kind, for a check that ends it.
+
+        :raises CheckSkipped: the server was not started here.
+        :raises CheckFailed: it cannot be started.
+        """
+        self.started()
+        try:
+            running = self._start()
+        except TargetError as error:
+            raise CheckFailed("a server that starts", str(error)) from error
+        with running:
+            yield running
+
+    def peer_of(self, running: RunningTarget) -> Peer:
+        """A client of *running*; it is closed after the check at the latest."""
+        return self._peers.enter_context(Peer(running.endpoint, self.patience, self.deadline))
+
+    def _start(self) -> RunningTarget:
+        return RunningTarget(self.target)

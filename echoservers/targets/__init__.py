@@ -1,0 +1,10 @@
+"""Servers to be looked at from outside: ours by mode, anybody's by command or endpoint.
+
+`Target` says which server; `RunningTarget` is one that runs, in a process of its own that
+leaves nothing behind.  The checker and the lab meet servers through these alone.
+"""
+
+from .running import RunningTarget, TargetError
+from .target import Level, Target
+
+__all__ = ["Level", "RunningTarget", "Target", "TargetError"]

@@ -1,0 +1,80 @@
+"""Whether somebody listens at an address, told without connecting to it.
+
+A connection would be the first client, and a server that serves one and ends must not be
+used up by the question.  Linux lists its sockets in /proc/net (proc(5)).
+"""
+
+import os
+import random
+import socket
+
+__all__ = ["free_port", "has_socket", "is_listening"]
+
+TCP_LISTEN = "0A"  # include/net/tcp_states.h
+SO_ACCEPTCON = 0x10000  # include/uapi/linux/net.h: a Unix socket that listens
+
+PORTS = range(20000, 32000)
+"""Below the ports that connections leave from (ip_local_port_range begins at 32768), so that no
+client of a neighbour takes one between our choice and the server's bind."""
+
+_FILES = {"tcp": ("tcp", "tcp6"), "tls": ("tcp", "tcp6"), "udp": ("udp", "udp6")}
+
+
+def free_port(host: str, transport: str) -> int:
+    """A port at *host* that nobody has now.
+
+    :raises OSError: there is none, or no such host.
+    """
+    kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for port in random.sample(PORTS, 100):  # a hundred that are taken are no accident
+        with socket.socket(family, kind) as probe:
+            try:
+                probe.bind((host, port))
+            except PermissionError:
+                raise
+            except OSError:
+                continue
+            return port
+    raise OSError(f"no free port at {host} between {PORTS.start} and {PORTS.stop}")
+
+
+def is_listening(transport: str, address: tuple[str, int] | str) -> bool | None:
+    """Whether a server waits at *address*; None where the system does not tell."""
+    if isinstance(address, str):
+        return _has_unix_socket(address, transport == "unix-stream")
+    if transport == "raw":
+        return None
+    found = None
+    for name in _FILES[transport]:
+        listed = has_socket(name, address[1])
+        found = listed if found is None else found or listed
+    return found
+
+
+def has_socket(name: str, port: int) -> bool | None:
+    """Whether /proc/net/*name* has a server's socket with this port; None: it cannot be read."""
+    wanted = f":{port:04X}"
+    try:
+        with open(f"/proc/net/{name}") as table:
+            next(table)
+            for line in table:
+                fields = line.split(maxsplit=4)
+                if fields[1].endswith(wanted) and (name[:3] == "udp" or fields[3] == TCP_LISTEN):
+                    return True
+    except OSError:
+        return None
+    return False
+
+
+def _has_unix_socket(path: str, stream: bool) -> bool | None:
+    try:
+        with open("/proc/net/unix", errors="surrogateescape") as table:
+            next(table)
+            for line in table:
+                fields = line.rstrip("\n").split(maxsplit=7)
+                if len(fields) == 8 and os.path.abspath(fields[7]) == os.path.abspath(path):
+                    return not stream or bool(int(fields[3], 16) & SO_ACCEPTCON)
+    except OSError:
+        return None
+    return False
