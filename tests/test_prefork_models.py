@@ -7,28 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from chosen_modes import SHARE
 from echoservers import create_server
 from prefork_support import all_gone, ended_well, line_of, ready, script, served_by, workers
 from support import PATIENCE, Program, children_of, connect, echo, receive_all, wait_until
 
-MODES = [
-    f"prefork-{model}-tcp"
-    for model in (
-        "asyncio",
-        "uvloop",
-        "gevent",
-        "epoll",
-        "threading",
-        "thread-pool",
-        "prethreading",
-    )
-]
-
-
-def needs_extra(mode: str) -> None:
-    for extra in ("uvloop", "gevent"):
-        if extra in mode:
-            pytest.importorskip(extra)
+MODELS = ("asyncio", "uvloop", "gevent", "epoll", "threading", "thread-pool", "prethreading")
+MODES = [mode for mode in (f"prefork-{model}-tcp" for model in MODELS) if mode in SHARE]
 
 
 def connect_to_each(server: Program, pids: list[int]) -> list[socket.socket]:
@@ -52,7 +37,6 @@ def assert_it_goes_on(client: socket.socket) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_killed_replaced_removed_and_a_connection_goes_on(mode: str, folder: Path) -> None:
-    needs_extra(mode)
     with workers(mode, folder) as (server, listed):
         for _ in range(2):
             old = listed()
@@ -90,7 +74,6 @@ def test_killed_replaced_removed_and_a_connection_goes_on(mode: str, folder: Pat
 def test_the_master_handles_single_requests_in_the_loop_of_the_model(
     mode: str, folder: Path
 ) -> None:
-    needs_extra(mode)
     with create_server(mode, ("127.0.0.1", 0), workers=1) as server:
         for _ in range(2):
             with connect(server) as client:

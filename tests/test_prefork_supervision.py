@@ -116,10 +116,13 @@ from echoservers import EchoHandler, PreforkTCPServer
 class Dying(PreforkTCPServer):
     def _prepare_to_serve(self):
         super()._prepare_to_serve()
-        if self._link is not None and os.path.exists(sys.argv[1]):
+        if self._link is None:
+            return
+        if os.path.exists(sys.argv[1]):
             with open(sys.argv[1], "ab") as starts:
                 starts.write(b"x")
             os._exit(3)
+        print("lives", flush=True)
 
 with Dying(("127.0.0.1", 0), EchoHandler, workers=2) as server:
     print(server.server_address[1], flush=True)
@@ -134,6 +137,7 @@ def test_workers_that_die_at_start_come_ever_later_and_in_the_end(folder: Path) 
     broken = folder / "broken"
     with script(DIES_AT_START, broken) as process:
         port = int(line_of(process))
+        assert [line_of(process), line_of(process)] == ["lives", "lives"]
         with socket.create_connection(("127.0.0.1", port), PATIENCE) as client:
             echo(client)  # one was ready, so it never gives up
             broken.touch()
