@@ -137,6 +137,34 @@ def test_with_a_timeout_threads_that_all_have_clients_are_left_alone(folder: Pat
         assert ended_well(*server.stop())
 
 
+STUCK_IN_THE_LEAD = """
+import threading
+from echoservers import EchoHandler, server_class
+
+class Sticking(server_class("prefork-prethreading-tcp")):
+    def verify_request(self, request, client_address):
+        if request.recv(1) == b"!":
+            threading.Event().wait()
+        return True
+
+options = {"workers": 1, "max_workers": 2, "worker_timeout": 0.3}
+with Sticking(("127.0.0.1", 0), EchoHandler, **options) as server:
+    print(server.server_address[1], flush=True)
+    server.serve_forever()
+"""
+
+
+def test_with_a_timeout_a_thread_that_sticks_in_the_lead_ends_its_worker() -> None:
+    with script(STUCK_IN_THE_LEAD) as process:
+        address = ("127.0.0.1", int(line_of(process)))
+        with socket.create_connection(address, PATIENCE) as client:
+            client.sendall(b"!")
+            assert client.recv(1) == b""
+        with socket.create_connection(address, PATIENCE) as client:
+            client.sendall(b"?")
+            echo(client)
+
+
 def test_a_timeout_heals_a_mutex_whose_holder_stands_still(folder: Path) -> None:
     options = ["--accept", "mutex", "--worker-timeout", "0.4"]
     with workers("prefork-threading-tcp", folder, *options) as (server, listed):

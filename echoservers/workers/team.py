@@ -298,8 +298,7 @@ class Team:
             if word == Word.READY:
                 self._is_ready(worker)
                 self._tell_heard(worker, word)
-            elif word in (Word.TURNS, Word.PONG):
-                worker.turns = True
+            elif word == Word.PONG:
                 self._answered(worker)
             elif word == Word.TIRED:
                 self._replace(worker)
@@ -309,8 +308,7 @@ class Team:
     def _is_ready(self, worker: Worker) -> None:
         worker.ready = self._ever_ready = True
         worker.began = time.monotonic()
-        if not worker.turns:  # its model has a loop of its own, and nobody to answer
-            worker.answer_by = NEVER
+        self._answered(worker)
         if self._replacement is not None and self._replacement[1] is worker:
             old, _ = self._replacement
             self._leave(old)
