@@ -137,8 +137,9 @@ class PreforkMixIn(Listening):
     def reload(self) -> None:
         """Replace all workers, one after the other, with no connection lost.
 
-        The new one is ready before the old one stops accepting; the old one serves those it
-        has for ``drain_timeout``, then ends their input.
+        The new one is ready before the old one stops accepting; the old ones serve those they
+        have for ``drain_timeout``, then end their input.  Meanwhile there are up to twice as
+        many processes.
         """
         self._ask("reload")
 
