@@ -183,6 +183,16 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
                 longest = wait if longest is None else min(wait, longest)
         self._loop.turn(longest)
 
+    def _answer_ping(self) -> None:
+        """For a worker whose master asks whether it stands still; see `_all_serve`."""
+
+    def _all_serve(self) -> bool:
+        """Whether nobody is in the loop, nor will be before a request has ended.
+
+        A model of which this may be says so, and calls `_answer_ping` when it becomes so.
+        """
+        return False
+
     def _stop_soon(self) -> None:
         self._stop_requested = True
 

@@ -41,17 +41,17 @@ def test_killed_replaced_removed_and_a_connection_goes_on(mode: str, folder: Pat
         for _ in range(2):
             old = listed()
             os.kill(old[0], signal.SIGKILL)
-            wait_until(lambda old=old: len(listed()) == 2 and old[0] not in listed(), "replaced")
-            wait_until(lambda: ready(listed()), "it serves")
+            # By its state: the kernel's list of children may miss one while another ends.
+            wait_until(lambda old=old: all_gone(old[:1]), "it has ended")
+            wait_until(lambda: len(listed()) == 2 and ready(listed()), "replaced")
         clients = connect_to_each(server, listed())
         old = set(listed())
-        server.process.send_signal(signal.SIGHUP)  # reload(): the second when the first has left
-        wait_until(lambda: len(listed()) == 3 and ready(listed()), "one has a successor")
+        server.process.send_signal(signal.SIGHUP)  # reload()
+        wait_until(lambda: len(listed()) == 4 and ready(listed()), "both have successors")
         for client in clients:
             assert_it_goes_on(client)
         for client in clients:
             client.close()
-        # By their states: the kernel's list of children may miss one while another ends.
         wait_until(lambda: all_gone(list(old)), "the old ones have left")
         wait_until(lambda: len(listed()) == 2 and ready(listed()), "replaced")
         clients = connect_to_each(server, listed())
@@ -68,6 +68,26 @@ def test_killed_replaced_removed_and_a_connection_goes_on(mode: str, folder: Pat
     assert log.count("another takes its place") == 2
     assert "Traceback" not in log
     assert "aborted 0" in log
+
+
+@pytest.mark.parametrize("accept", ["shared", "handoff", "reuseport"])
+def test_clients_that_stay_hold_no_reload_up_and_twice_as_many_serve_at_most(
+    accept: str, folder: Path
+) -> None:
+    with workers("prefork-threading-tcp", folder, "--accept", accept) as (server, listed):
+        first = set(listed())
+        clients = connect_to_each(server, listed())
+        server.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: len(listed()) == 4 and ready(listed()), "each has a successor", 5)
+        second = set(listed()) - first
+        server.process.send_signal(signal.SIGHUP)
+        for client in clients:
+            assert_it_goes_on(client)
+        assert set(listed()) == first | second  # the next come when the first have left
+        for client in clients:
+            client.close()
+        wait_until(lambda: len(listed()) == 2 and not (first | second) & set(listed()), "all new")
+        assert ended_well(*server.stop())
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -118,6 +138,34 @@ def test_with_a_timeout_threads_that_all_have_clients_are_left_alone(folder: Pat
             echo(second)
         assert listed() == old
         assert ended_well(*server.stop())
+
+
+STUCK_IN_THE_LEAD = """
+import threading
+from echoservers import EchoHandler, server_class
+
+class Sticking(server_class("prefork-prethreading-tcp")):
+    def verify_request(self, request, client_address):
+        if request.recv(1) == b"!":
+            threading.Event().wait()
+        return True
+
+options = {"workers": 1, "max_workers": 2, "worker_timeout": 0.3}
+with Sticking(("127.0.0.1", 0), EchoHandler, **options) as server:
+    print(server.server_address[1], flush=True)
+    server.serve_forever()
+"""
+
+
+def test_with_a_timeout_a_thread_that_sticks_in_the_lead_ends_its_worker() -> None:
+    with script(STUCK_IN_THE_LEAD) as process:
+        address = ("127.0.0.1", int(line_of(process)))
+        with socket.create_connection(address, PATIENCE) as client:
+            client.sendall(b"!")
+            assert client.recv(1) == b""
+        with socket.create_connection(address, PATIENCE) as client:
+            client.sendall(b"?")
+            echo(client)
 
 
 def test_a_timeout_heals_a_mutex_whose_holder_stands_still(folder: Path) -> None:

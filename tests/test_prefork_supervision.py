@@ -62,7 +62,9 @@ def test_all_workers_killed_at_once_are_replaced_within_a_second(folder: Path) -
             echo(client)
 
 
-@pytest.mark.parametrize("mode", ["prefork-tcp", "prefork-threading-tcp", "prefork-udp"])
+@pytest.mark.parametrize(
+    "mode", ["prefork-tcp", "prefork-threading-tcp", "prefork-prethreading-tcp", "prefork-udp"]
+)
 def test_a_worker_that_stands_still_is_killed_and_replaced(mode: str, folder: Path) -> None:
     with workers(mode, folder, "--worker-timeout", "0.4") as (server, listed):
         stopped, other = listed()

@@ -111,7 +111,7 @@ class WorkerSide(ServingMixIn):
             Word.DRAIN: self.start_drain,
             Word.ABORT: self.abort,
             Word.WAKE: self._loop.wake,
-            Word.PING: self._answer_ping,
+            Word.PING: self._take_ping,
         }
 
     def _leave(self) -> None:
@@ -127,9 +127,17 @@ class WorkerSide(ServingMixIn):
         else:
             self._leave()
 
-    def _answer_ping(self) -> None:
+    def _take_ping(self) -> None:
         self._pinged = True
-        self._loop.wake()
+        if self._all_serve():  # nothing stands still, and nobody would notice the wake-up
+            self._answer_ping()
+        else:
+            self._loop.wake()
+
+    def _answer_ping(self) -> None:
+        if self._pinged and self._link is not None:
+            self._pinged = False
+            self._link.tell(Word.PONG)
 
     def _tell_once(self, word: bytes) -> None:
         if self._link is not None and word not in self._told:
@@ -225,9 +233,7 @@ class WorkerSide(ServingMixIn):
             self._pass_gate_on()
         if self._emptying and not self._paused and not _has_waiting(self.socket):
             self._leave()
-        if self._pinged:
-            self._pinged = False
-            self._link.tell(Word.PONG)
+        self._answer_ping()
 
     # --- admit ----------------------------------------------------------------------
 
