@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from ..conformance.engine import Outcome, Result
+from ..conformance.engine import Check, Outcome, Result
 from ..conformance.job import Job, Run
 from ..conformance.pool import Began, Ended, Made
 from ..conformance.rubric import Score
@@ -40,14 +40,19 @@ class Words(NamedTuple):
 def failure_of(result: Result) -> list[str]:
     """What was expected and what came; bytes on lines of their own, to be compared."""
     lines = []
-    for label, text in (("expected", result.expected), ("got", result.got)):
-        text = escape(text, None)
+    for label, said in (("expected", result.expected), ("got", result.got)):
+        text = escape(said, None)
         dump = DUMP.search(text)
         if dump is None:
             lines.append(f"{label} {text}")
         else:
             lines += [f"{label} {text[: dump.start()]}".rstrip(), f"  {text[dump.start() :]}"]
     return lines
+
+
+def required_by(check: Check) -> str:
+    """The requirement and its source."""
+    return f"{check.requirement} ({check.source})"
 
 
 class Verdicts:
@@ -104,7 +109,11 @@ class Verdicts:
 
     def _result(self, result: Result) -> None:
         check = result.check
-        text = result.got if result.outcome is Outcome.SKIP else check.requirement
+        text = {
+            Outcome.PASS: check.requirement,
+            Outcome.FAIL: required_by(check),
+            Outcome.SKIP: result.got,
+        }[result.outcome]
         name = f"{check.id:{self._width}}"
         row = f"{name}  {result.seconds:7.3f} s  {escape(text, None)}"
         self.show(Words(WORDS[result.outcome], row))
@@ -129,26 +138,22 @@ class Verdicts:
 
     def _failures(self, run: Run) -> None:
         for result in run.report.failed:
-            check = result.check
-            self.show(Words("", f"      {check.id}: {check.requirement}"))
+            self.show(Words("", f"      {result.check.id}: {required_by(result.check)}"))
             for line in failure_of(result):
                 self.show(Words("", f"        {line}"))
         if run.error is not None:
             self.show(Words("", f"      {escape(run.error, None)}"))
 
     def _state(self) -> str:
-        running = [
-            f"{escape(self._jobs[number].target.name, None)} {made}/{len(self._jobs[number].checks)}"
-            for number, made in self._running.items()
-        ]
-        if self._many:
-            return f"{self._ended} of {len(self._jobs)} done; {', '.join(running)}"
+        parts = [f"{self._ended} of {len(self._jobs)} done"] if self._many else []
         for number, made in self._running.items():
-            if made < len(self._jobs[number].checks):
-                return (
-                    f"{made} of {len(self._jobs[number].checks)}: {self._jobs[number].checks[made]}"
-                )
-        return ""
+            job = self._jobs[number]
+            count = len(job.checks)
+            if self._many:
+                parts.append(f"{escape(job.target.name, None)} {made}/{count}")
+            elif made < count:
+                parts.append(f"{made} of {count} made, now {job.checks[made]}")
+        return ", ".join(parts)
 
 
 def _a(level: str) -> str:
@@ -200,10 +205,13 @@ class _Coloured(Verdicts):
         from rich.text import Text
 
         row = Text(f"{words.word:6}", COLOURS[words.word]) if words.word else Text()
-        # Cut by the terminal where it wraps, not by rich: so it can be copied whole.
-        self._live.console.print(row.append(words.rest), soft_wrap=True)
+        row.append(words.rest)
+        if words.word == WORDS[Outcome.PASS]:
+            row.truncate(self._live.console.width, overflow="ellipsis")
+        # What is longer the terminal wraps, not rich: so it can be copied whole.
+        self._live.console.print(row, soft_wrap=True)
 
     def progress(self, text: str) -> None:
         from rich.text import Text
 
-        self._live.update(Text(text, "dim", no_wrap=True, overflow="ellipsis"), refresh=True)
+        self._live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
