@@ -242,6 +242,4 @@ def _run(subject: Subject, check: Check) -> Result:
 
 
 def _end_of(subject: Subject) -> str:
-    words = subject.running.last_words()
-    said = f" and said: {words}" if words else ""
-    return f"; the server ended with status {subject.running.status}{said}"
+    return f"; the server {subject.running.how_it_ended()}{subject.running.said()}"

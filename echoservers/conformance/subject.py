@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Self
 
-from ..targets import Level, RunningTarget, Target, TargetError
+from ..targets import Level, Limits, RunningTarget, Target, TargetError
 from .peer import CheckFailed, CheckSkipped, Peer
 
 __all__ = ["Subject"]
@@ -17,6 +17,10 @@ PATIENCE = 2.0
 CHECK_TIME = 10.0
 """Seconds for one check: the longest, 16 MiB or thousands of connections, takes one or two."""
 
+MOST_KILLS = 3
+"""A check under which a server grows may cost it once or twice; what is killed by its limits
+again and again is not worth the time."""
+
 
 class Subject:
     """A running target, peers for it, and time limits; a context manager that ends both.
@@ -24,13 +28,24 @@ class Subject:
     :param target: which server.
     :param level: what it is held to.
     :param timeout_scale: every time limit is multiplied by this, for slow machines.
+    :param limits: what it may use before it is killed; by default anything.
     :raises TargetError: it cannot be started or reached.
     """
 
-    def __init__(self, target: Target, level: Level, timeout_scale: float = 1.0) -> None:
+    def __init__(
+        self,
+        target: Target,
+        level: Level,
+        timeout_scale: float = 1.0,
+        limits: Limits | None = None,
+    ) -> None:
         self.target = target
         self.level = level
         self.scale = timeout_scale
+        self.expect_design: str | None = None
+        """The design that it should have."""
+        self._limits = limits
+        self._kills = 0
         self.deadline = 0.0
         """Until when the check that runs may take, on `time.monotonic`'s clock."""
         self._peers = ExitStack()
@@ -61,6 +76,9 @@ class Subject:
         """
         self._peers.close()
         if self.running.has_ended:
+            self._kills += self.running.limit is not None
+            if self._kills == MOST_KILLS:
+                raise TargetError(f"killed {MOST_KILLS} times, the last time: {self.running.limit}")
             self.running.close()
             self.running = self._start()
         self.deadline = time.monotonic() + seconds * self.scale
@@ -109,4 +127,4 @@ class Subject:
         return self._peers.enter_context(Peer(running.endpoint, self.patience, self.deadline))
 
     def _start(self) -> RunningTarget:
-        return RunningTarget(self.target)
+        return RunningTarget(self.target, limits=self._limits)
