@@ -34,6 +34,16 @@ STREAM_NAMES = [m.name for m in MODES if m.transport in ("tcp", "unix-stream")]
 DATAGRAM_NAMES = [m.name for m in MODES if m.transport in ("udp", "unix-datagram")]
 NAMES = [m.name for m in MODES if m.name in (*STREAM_NAMES, *DATAGRAM_NAMES)]
 """The modes that need neither certificates nor a privilege."""
+ONE_OF_EACH = [
+    name
+    for name in (
+        *("tcp", "threading-udp", "forking-unix-stream", "forking-udp", "thread-pool-tcp"),
+        *("prethreading-unix-datagram", "epoll-tcp", "asyncio-unix-stream", "uvloop-udp"),
+        *("gevent-unix-datagram", "prefork-tcp"),
+    )
+    if name in AVAILABLE
+]
+"""Each way to serve and each transport, for what is the same code in all modes."""
 CLIENTS_AT_ONCE = {"tcp": 1, "unix-stream": 1, "prefork-tcp": 2, "prefork-unix-stream": 2}
 """How many clients at a time, of the modes that serve few."""
 CONCURRENT_STREAM_NAMES = [n for n in STREAM_NAMES if n not in CLIENTS_AT_ONCE]
