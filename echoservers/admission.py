@@ -134,7 +134,7 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
             self._pause(0.0)
             return False
         try:
-            request, client_address = self.get_request()
+            request, client_address = self._take_request()
         except BlockingIOError:
             return False
         except RequestDropped:
@@ -143,6 +143,14 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
             return self._accept_failed(error)
         self._failed_accepts = 0
         self._admit(request, client_address, contain=True)
+        return True
+
+    def _take_request(self) -> tuple[Any, Any]:
+        """The next request; a worker overrides it where others have a say in whose it is."""
+        return self.get_request()
+
+    def _takes_freely(self) -> bool:
+        """Whether that asks nobody."""
         return True
 
     def _accept_failed(self, error: OSError) -> bool:
@@ -201,7 +209,7 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
         if self.overflow == "queue" and len(self._activity) >= self.capacity():
             return  # it stays in the backlog
         try:
-            request, client_address = self.get_request()
+            request, client_address = self._take_request()
         except OSError:
             return  # as there: a single call tells nothing of a failed accept
         self._admit(request, client_address, contain=False)

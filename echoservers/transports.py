@@ -141,7 +141,10 @@ class UDPServer(TCPServer, socketserver.UDPServer):
     def _prepare_to_serve(self) -> None:
         super()._prepare_to_serve()
         self._plain_path = (
-            self._serves_at_once and self._packet_info is None and has_plain_path(self, UDPServer)
+            self._serves_at_once
+            and self._packet_info is None
+            and self._takes_freely()
+            and has_plain_path(self, UDPServer)
         )
 
     def _accept_batch(self) -> None:

@@ -96,6 +96,20 @@ def test_after_max_requests_a_worker_is_replaced_and_nothing_is_lost(folder: Pat
         assert ended_well(*server.stop())
 
 
+@pytest.mark.parametrize("accept", ["shared", "flock", "mutex"])
+def test_datagrams_count_as_requests(accept: str, folder: Path) -> None:
+    options = ["--max-requests", "10", "--accept", accept]
+    with workers("prefork-udp", folder, *options) as (server, listed):
+        first = set(listed())
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.settimeout(PATIENCE)
+            client.connect(server.address)
+            for _ in range(30):  # one of the two has more than ten of them
+                echo(client)
+        wait_until(lambda: bool(first - set(listed())) and len(listed()) == 2, "one is replaced")
+        assert ended_well(*server.stop())
+
+
 def test_sigterm_lets_one_worker_end_when_another_is_in_its_place(folder: Path) -> None:
     with workers("prefork-threading-tcp", folder) as (server, listed):
         client, own = served_by(server, listed())

@@ -146,7 +146,17 @@ class WorkerSide(ServingMixIn):
 
     # --- accept ---------------------------------------------------------------------
 
-    def get_request(self) -> tuple[Any, Any]:
+    def _accept_batch(self) -> None:
+        super()._accept_batch()
+        if self._tired_after is not None and isinstance(self._activity, SharedActivity):
+            accepted, _, at_once, _ = self._activity.counters()
+            if accepted + at_once >= self._tired_after:
+                self._tell_once(Word.TIRED)
+
+    def _takes_freely(self) -> bool:
+        return self._gate is None and not self._takes_place_first
+
+    def _take_request(self) -> tuple[Any, Any]:
         """Accept, when there is a place and it is this worker's turn.
 
         :raises BlockingIOError: not now.
@@ -166,11 +176,11 @@ class WorkerSide(ServingMixIn):
     def _accept_in_turn(self) -> tuple[Any, Any]:
         gate = self._gate
         if gate is None or self._link is None:
-            return super().get_request()
+            return super()._take_request()
         if not self._gate_held and not gate.take():
             raise BlockingIOError
         try:
-            return super().get_request()
+            return super()._take_request()
         finally:
             if self._gate_held:
                 self._pass_gate_on()
@@ -271,15 +281,6 @@ class WorkerSide(ServingMixIn):
         if record.source is not None and self._places is not None:
             self._places.exit(self._slot, record.source)
         self._leave_place()
-
-    def _admit(self, request: Any, client_address: Any, contain: bool) -> None:
-        super()._admit(request, client_address, contain)
-        if self._tired_after is not None and self._link is not None:
-            board = self._activity
-            assert isinstance(board, SharedActivity)
-            accepted, _, at_once, _ = board.counters()
-            if accepted + at_once >= self._tired_after:
-                self._tell_once(Word.TIRED)
 
     def _loop_would_wait_for(self, record: ActiveRequest) -> bool:
         # A worker that leaves is in no hurry: another serves already.
