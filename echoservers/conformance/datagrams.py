@@ -126,7 +126,7 @@ def never_reads(subject: Subject) -> None:
     subject.serves()
     deaf = subject.connect()
     for number in range(_queue_length(subject) + 2):
-        if not deaf.offer(b"datagram %d, whose reply is not read\n" % number):
+        if not deaf.offer_datagram(b"datagram %d, whose reply is not read\n" % number):
             break
     subject.serves()
 

@@ -223,7 +223,7 @@ class Peer(EchoClient):
         except OSError as error:
             raise CheckFailed(expected, f"{before}, then {_reason(error)}") from None
 
-    def offer(self, data: bytes) -> bool:
+    def offer_datagram(self, data: bytes) -> bool:
         """Send a datagram if the server's queue has room for it; whether it had.
 
         :raises CheckFailed: it cannot be sent.
