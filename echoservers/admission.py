@@ -182,6 +182,7 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
             elif wait is not None:
                 longest = wait if longest is None else min(wait, longest)
         self._loop.turn(longest)
+        self._loop.raise_interrupt()
 
     def _stop_soon(self) -> None:
         self._stop_requested = True
