@@ -52,6 +52,7 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
 
     _serving_thread: threading.Thread | None = None
     _shares_listener = False  # with other processes, which accept from it too
+    _shares_backlog = False  # what we leave there another process may take
 
     server_address: Any
     socket: _Socket

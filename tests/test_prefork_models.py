@@ -1,6 +1,7 @@
 """What a master does for its workers, whatever the model that they serve with."""
 
 import os
+import select
 import signal
 import socket
 from pathlib import Path
@@ -27,12 +28,10 @@ def connect_to_each(server: Program, pids: list[int]) -> list[socket.socket]:
     return clients
 
 
-def assert_it_goes_on(client: socket.socket) -> None:
-    client.settimeout(0.05)
-    with pytest.raises(TimeoutError):
-        client.recv(1)  # nothing ends it
-    client.settimeout(PATIENCE)
-    echo(client)
+def assert_they_go_on(*clients: socket.socket) -> None:
+    assert select.select(clients, [], [], 0.05)[0] == []  # nothing ends them
+    for client in clients:
+        echo(client)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -47,8 +46,7 @@ def test_killed_replaced_removed_and_a_connection_goes_on(mode: str, folder: Pat
         old = set(listed())
         server.process.send_signal(signal.SIGHUP)  # reload(): the second when the first has left
         wait_until(lambda: len(listed()) == 3 and ready(listed()), "one has a successor")
-        for client in clients:
-            assert_it_goes_on(client)
+        assert_they_go_on(*clients)
         for client in clients:
             client.close()
         # By their states: the kernel's list of children may miss one while another ends.
@@ -56,8 +54,7 @@ def test_killed_replaced_removed_and_a_connection_goes_on(mode: str, folder: Pat
         wait_until(lambda: len(listed()) == 2 and ready(listed()), "replaced")
         clients = connect_to_each(server, listed())
         server.process.send_signal(signal.SIGTTOU)  # remove_worker()
-        for client in clients:
-            assert_it_goes_on(client)
+        assert_they_go_on(*clients)
         for client in clients:
             client.close()
         wait_until(lambda: len(listed()) == 1, "one less")
@@ -68,6 +65,19 @@ def test_killed_replaced_removed_and_a_connection_goes_on(mode: str, folder: Pat
     assert log.count("another takes its place") == 2
     assert "Traceback" not in log
     assert "aborted 0" in log
+
+
+@pytest.mark.parametrize("accept", ["shared", "flock", "mutex", "handoff"])
+@pytest.mark.parametrize("model", ["thread-pool", "prethreading"])
+def test_nobody_waits_for_a_thread_of_one_worker_while_another_has_one(
+    model: str, accept: str, folder: Path
+) -> None:
+    options = ["--accept", accept, "--max-workers", "1"]
+    with workers(f"prefork-{model}-tcp", folder, *options) as (server, _):
+        for _ in range(10):
+            with server.connect(timeout=5) as first, server.connect(timeout=5) as second:
+                echo(first)
+                echo(second)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -173,7 +183,7 @@ def test_workers_do_not_share_the_hub_of_a_program_that_uses_gevent() -> None:
             with socket.create_connection(address, PATIENCE) as client:
                 echo(client)
                 process.send_signal(signal.SIGHUP)
-                assert_it_goes_on(client)
+                assert_they_go_on(client)
             wait_until(lambda old=old: not set(old) & set(children_of(process.pid)), "replaced")
         process.send_signal(signal.SIGTERM)
         assert line_of(process) == "ended"
