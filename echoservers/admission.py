@@ -52,6 +52,7 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
 
     _serving_thread: threading.Thread | None = None
     _shares_listener = False  # with other processes, which accept from it too
+    _shares_backlog = False  # what we leave there another process may take
 
     server_address: Any
     socket: _Socket
@@ -190,6 +191,7 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
             elif wait is not None:
                 longest = wait if longest is None else min(wait, longest)
         self._loop.turn(longest)
+        self._loop.raise_interrupt()
 
     def _answer_ping(self) -> None:
         """For a worker whose master asks whether it stands still; see `_all_serve`."""

@@ -1,6 +1,7 @@
 """What a master does for its workers, whatever the model that they serve with."""
 
 import os
+import select
 import signal
 import socket
 from pathlib import Path
@@ -27,12 +28,10 @@ def connect_to_each(server: Program, pids: list[int]) -> list[socket.socket]:
     return clients
 
 
-def assert_it_goes_on(client: socket.socket) -> None:
-    client.settimeout(0.05)
-    with pytest.raises(TimeoutError):
-        client.recv(1)  # nothing ends it
-    client.settimeout(PATIENCE)
-    echo(client)
+def assert_they_go_on(*clients: socket.socket) -> None:
+    assert select.select(clients, [], [], 0.05)[0] == []  # nothing ends them
+    for client in clients:
+        echo(client)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -48,16 +47,14 @@ def test_killed_replaced_removed_and_a_connection_goes_on(mode: str, folder: Pat
         old = set(listed())
         server.process.send_signal(signal.SIGHUP)  # reload()
         wait_until(lambda: len(listed()) == 4 and ready(listed()), "both have successors")
-        for client in clients:
-            assert_it_goes_on(client)
+        assert_they_go_on(*clients)
         for client in clients:
             client.close()
         wait_until(lambda: all_gone(list(old)), "the old ones have left")
         wait_until(lambda: len(listed()) == 2 and ready(listed()), "replaced")
         clients = connect_to_each(server, listed())
         server.process.send_signal(signal.SIGTTOU)  # remove_worker()
-        for client in clients:
-            assert_it_goes_on(client)
+        assert_they_go_on(*clients)
         for client in clients:
             client.close()
         wait_until(lambda: len(listed()) == 1, "one less")
@@ -81,13 +78,25 @@ def test_clients_that_stay_hold_no_reload_up_and_twice_as_many_serve_at_most(
         wait_until(lambda: len(listed()) == 4 and ready(listed()), "each has a successor", 5)
         second = set(listed()) - first
         server.process.send_signal(signal.SIGHUP)
-        for client in clients:
-            assert_it_goes_on(client)
+        assert_they_go_on(*clients)
         assert set(listed()) == first | second  # the next come when the first have left
         for client in clients:
             client.close()
         wait_until(lambda: len(listed()) == 2 and not (first | second) & set(listed()), "all new")
         assert ended_well(*server.stop())
+
+
+@pytest.mark.parametrize("accept", ["shared", "flock", "mutex", "handoff"])
+@pytest.mark.parametrize("model", ["thread-pool", "prethreading"])
+def test_nobody_waits_for_a_thread_of_one_worker_while_another_has_one(
+    model: str, accept: str, folder: Path
+) -> None:
+    options = ["--accept", accept, "--max-workers", "1"]
+    with workers(f"prefork-{model}-tcp", folder, *options) as (server, _):
+        for _ in range(10):
+            with server.connect(timeout=5) as first, server.connect(timeout=5) as second:
+                echo(first)
+                echo(second)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -221,7 +230,7 @@ def test_workers_do_not_share_the_hub_of_a_program_that_uses_gevent() -> None:
             with socket.create_connection(address, PATIENCE) as client:
                 echo(client)
                 process.send_signal(signal.SIGHUP)
-                assert_it_goes_on(client)
+                assert_they_go_on(client)
             wait_until(lambda old=old: not set(old) & set(children_of(process.pid)), "replaced")
         process.send_signal(signal.SIGTERM)
         assert line_of(process) == "ended"

@@ -190,7 +190,9 @@ class GeventMixIn(ServingMixIn):
             self._inherited_hub = get_hub_if_exists()
             gevent.hub.set_hub(None)
         self._hub_wait = HubWait()
-        return Loop(self._hub_wait)
+        loop = Loop(self._hub_wait)
+        loop.holds_interrupts = True
+        return loop
 
     def get_request(self) -> tuple[Any, Any]:
         """As for every server; the connection is a socket of gevent's."""

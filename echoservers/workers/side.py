@@ -39,6 +39,7 @@ def _has_waiting(listener: Any) -> bool:
 class WorkerSide(ServingMixIn):
     """The steps of a worker; in the master they are those of any server."""
 
+    accept: str
     max_requests: int | None
     _link: Link | None = None
     """The tie to the master; None in the master."""
@@ -47,6 +48,7 @@ class WorkerSide(ServingMixIn):
     _gate: FlockGate | MutexGate | None = None
     _gate_held = False
     _ends_with_loop = False  # a model's connections: until the master says otherwise
+    _shares_backlog = True  # the master's is its workers'
     _takes_places = False
     _takes_place_first = False
     _leaving = False
@@ -81,6 +83,7 @@ class WorkerSide(ServingMixIn):
             self.socket = listener
             self._own_listener = not handed
         self._shares_listener = listener is self.socket and self._gate is None
+        self._shares_backlog = not handed and self.accept != "reuseport"
         # A worker that serves one at a time, in its loop, has one place by itself.
         can_bind = not self._serves_in_loop or self.max_connections < board.slots
         by_master = handed and self.overflow == "queue"
