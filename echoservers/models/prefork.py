@@ -203,17 +203,20 @@ class PreforkMixIn(Listening):
         return self._started.wait(timeout)
 
     def start_drain(self) -> None:
+        """As for every server: the workers are told, and begin to drain."""
         super().start_drain()
         if self._link is None and self._serving_thread is None:
             self._team.tell(Word.DRAIN)  # else the loop does it at its end
 
     def abort(self) -> None:
+        """As for every server: the workers cut their connections, and are killed if they stay."""
         super().abort()
         if self._link is None:
             self._team.tell(Word.ABORT)
             self._team.kill_later()
 
     def drain(self, timeout: float | None = None) -> DrainResult:
+        """As for every server; what it returns is of all workers together."""
         result = super().drain(timeout)
         if self._link is not None or self._board is None:
             return result
@@ -222,6 +225,7 @@ class PreforkMixIn(Listening):
         return DrainResult(max(0, ended - aborted), aborted)
 
     def server_close(self) -> None:
+        """As for every server: no worker is left; in a worker it stops the whole server."""
         if self._link is not None:
             self._link.tell(Word.STOP)
             return

@@ -30,12 +30,14 @@ class Listening(WorkerSide):
     # --- a listener for each --------------------------------------------------------
 
     def server_bind(self) -> None:
+        """As for every server; with ``accept=reuseport`` so that its workers can bind it, too."""
         super().server_bind()  # type: ignore[misc] # of the class behind the mixins
         if self.accept == "reuseport":
             # Only now: another program that has the port is an error, as ever.
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 
     def close_listener(self) -> None:
+        """Close it, and those of the workers that the master keeps."""
         super().close_listener()
         while self._listeners:
             _, listener = self._listeners.popitem()

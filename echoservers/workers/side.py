@@ -297,18 +297,21 @@ class WorkerSide(ServingMixIn):
             self._loop.wake()
 
     def shutdown(self) -> None:
+        """As for every server; in a worker it stops the whole server, and returns at once."""
         if self._link is None:
             super().shutdown()
         else:
             self._link.tell(Word.STOP)
 
     def drain(self, timeout: float | None = None) -> DrainResult:
+        """As for every server; in a worker as `shutdown`, and the master does the rest."""
         if self._link is None:
             return super().drain(timeout)
         self._link.tell(Word.STOP)
         return DrainResult(0, 0)
 
     def abort(self) -> None:
+        """As for every server; in a worker the connections of this one are cut."""
         if self._link is not None and isinstance(self._activity, SharedActivity):
             # Told before it is done: when the last has ended, the process ends.
             cut = sum(not record.aborted for record in self._activity.snapshot())
