@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from ..targets import Level, RunningTarget, Target, TargetError
 from .peer import CheckFailed, CheckSkipped, Peer
@@ -33,6 +33,10 @@ class Subject:
         self.scale = timeout_scale
         self.deadline = 0.0
         """Until when the check that runs may take, on `time.monotonic`'s clock."""
+        self.memo: dict[str, Any] = {}
+        """What several checks want to know and one has found out, by a name of its own."""
+        self.expected_design: str | None = None
+        """The neutral name of the design that it should have; None: any."""
         self._peers = ExitStack()
         self.running = self._start()
         self.new_check()
