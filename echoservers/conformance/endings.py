@@ -19,10 +19,16 @@ from .leaks import REPLY_TIME, visit, watch_over
 from .peer import CheckFailed, Peer
 from .subject import Subject
 
-__all__ = ["Endings", "idle_clients", "observe_endings"]
+__all__ = ["END_TIME", "Endings", "idle_clients", "observe_endings"]
 
 START_TIME = 5.0
 """Seconds for a server to listen; the first one of its kind has done so already."""
+
+END_TIME = 5.0
+"""Seconds from a signal to the end: some servers look for it once a second, or let work end."""
+
+LEAVE_TIME = 1.0
+"""Seconds for what is left of a server to end, when its last clients have gone."""
 
 IDLE_CLIENTS = {Level.ITERATIVE: 1, Level.POOL: 2, Level.CONCURRENT: 4}
 """How many clients are connected: those that a server of each level serves at a time."""
@@ -76,7 +82,7 @@ def _end(subject: Subject, running: RunningTarget, signum: int, seen: Endings) -
     peers = idle_clients(subject, running)
     began = time.monotonic()
     running.send_signal(signum)
-    seen.statuses[signum] = running.wait(subject.patience)
+    seen.statuses[signum] = running.wait(END_TIME * subject.scale)
     seen.seconds[signum] = time.monotonic() - began
     seen.words[signum] = running.last_words(1)
     stayed = watch.look(threads=False).processes
@@ -93,7 +99,7 @@ def _end(subject: Subject, running: RunningTarget, signum: int, seen: Endings) -
 
 def _left(subject: Subject, watch: Watch) -> list[str]:
     """The processes that are still there when the time for them to end is over."""
-    seen = watch.look_until(lambda seen: not seen.processes, subject.patience / 2)
+    seen = watch.look_until(lambda seen: not seen.processes, LEAVE_TIME * subject.scale)
     return [f"{process.pid} ({' '.join(watch.words_of(process.pid))})" for process in seen.alive]
 
 

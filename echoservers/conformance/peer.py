@@ -141,21 +141,6 @@ class Peer(EchoClient):
             raise CheckFailed("nothing", "end of stream")
         raise CheckFailed("nothing", f"{len(data)} bytes: {shown(data)}")
 
-    def next_datagram(self, expected: str, before: str) -> bytes:
-        """The next datagram, whichever it is.
-
-        :param expected: what should come, in words; *before*: what has come already.
-        :raises CheckFailed: none comes.
-        """
-        try:
-            return self.receive()
-        except TimeoutError:
-            raise CheckFailed(
-                expected, f"{before}, then none within {self.timeout or 0:.3g} s"
-            ) from None
-        except OSError as error:
-            raise CheckFailed(expected, f"{before}, then {_reason(error)}") from None
-
     def offer(self, data: bytes) -> bool:
         """Send a datagram if the server's queue has room for it; whether it had.
 

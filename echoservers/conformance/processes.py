@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from typing import NamedTuple, TypeVar
 
 from ..targets import Level, RunningTarget, TargetError
-from .endings import Endings, idle_clients, observe_endings
+from .endings import END_TIME, Endings, idle_clients, observe_endings
 from .engine import BOTH, check
 from .leaks import (
     CONNECTIONS,
@@ -235,7 +235,9 @@ def _ends(subject: Subject, signum: signal.Signals) -> None:
     seen = _endings(subject)
     status, words = seen.statuses[signum], seen.words[signum]
     if status is None:
-        raise CheckFailed(f"its end within {subject.patience:g} s of {signum.name}", "it goes on")
+        raise CheckFailed(
+            f"its end within {END_TIME * subject.scale:g} s of {signum.name}", "it goes on"
+        )
     clean = (0, -signum, 128 + signum)
     if status not in clean:
         raise CheckFailed(
