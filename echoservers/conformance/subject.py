@@ -45,8 +45,6 @@ class Subject:
         self.target = target
         self.level = level
         self.scale = timeout_scale
-        self.expect_design: str | None = None
-        """The design that it should have."""
         self._limits = limits
         self._kills = 0
         self.deadline = 0.0
@@ -55,6 +53,10 @@ class Subject:
         """Whether the next check is to get a fresh server."""
         self.fresh = True
         """Whether no check has been made on the server yet."""
+        self.memo: dict[str, Any] = {}
+        """What several checks want to know and one has found out, by a name of its own."""
+        self.expected_design: str | None = None
+        """The neutral name of the design that it should have; None: any."""
         self._peers = ExitStack()
         self.running = self._start()
         self.new_check()

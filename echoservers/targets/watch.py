@@ -7,13 +7,18 @@ what Linux counts more finely than psutil tells is read where it stands (proc(5)
 
 import contextlib
 import os
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from ..errors import EchoServersError
 
 __all__ = ["CannotWatch", "Memory", "Process", "Snapshot", "Thread", "Watch"]
+
+
+LOOK_AGAIN = 0.005
+"""Seconds between two looks at what gives no event."""
 
 
 class CannotWatch(EchoServersError):
@@ -187,6 +192,21 @@ class Watch:
             raise CannotWatch(f"this user may not look at the processes: {error}") from error
         orphans = getattr(spent, "children_user", 0.0) + getattr(spent, "children_system", 0.0)
         return Snapshot(when, found, orphans)
+
+    def look_until(
+        self, done: Callable[[Snapshot], bool], seconds: float, *, memory: bool = False
+    ) -> Snapshot:
+        """Look again and again until *done* says so of a snapshot, or *seconds* have passed.
+
+        The last snapshot, without what each thread did, is returned.
+        """
+        deadline = time.monotonic() + seconds
+        pause = threading.Event()
+        while True:
+            seen = self.look(threads=False)
+            if done(seen) or time.monotonic() > deadline:
+                return self.look(threads=False, memory=True) if memory else seen
+            pause.wait(LOOK_AGAIN)
 
     def words_of(self, pid: int) -> tuple[str, ...]:
         """The command line of process *pid*; empty when it has gone."""
