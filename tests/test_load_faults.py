@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,9 +35,12 @@ SHAPES = {
 @pytest.mark.parametrize(
     ("serve", "says"),
     [
-        (load_peers.flips_a_byte, r"message \d+, byte \d+: expected '.*', received '.*\?"),
-        (load_peers.answers_another, r"message \d+, byte 0: expected '.*', received '0"),
-        (load_peers.says_too_much, "more came than was sent|message 1, byte 0: expected '1"),
+        (load_peers.flips_a_byte, r"message \d+, byte \d+: expected '.*, received '.*\?"),
+        (load_peers.answers_another, r"message \d+, byte 0: expected '.*, received '0"),
+        (
+            load_peers.says_too_much,
+            r"more came than was sent|message \d+, byte 0: expected '[^0].*, received '0",
+        ),
     ],
 )
 def test_wrong_bytes_end_the_run(serve: Callable[..., None], says: str, shape: str) -> None:
@@ -117,17 +121,22 @@ def _connections_to(pid: int) -> int:
 
 
 @contextlib.contextmanager
-def _stopped_for_a_while(pid: int, after: float, seconds: float) -> Iterator[None]:
-    """Stop the process *pid* once, some time from now."""
-    timers = [
-        threading.Timer(after, os.kill, (pid, signal.SIGSTOP)),
-        threading.Timer(after + seconds, os.kill, (pid, signal.SIGCONT)),
-    ]
-    for timer in timers:
-        timer.start()
+def _stopped_for_a_while(pid: int, clients: int, after: float, seconds: float) -> Iterator[None]:
+    """Stop the process *pid* once, some time after the *clients* have come."""
+    idle = _connections_to(pid)
+
+    def stop() -> None:
+        wait_until(lambda: _connections_to(pid) >= idle + clients, "the clients come")
+        pause = threading.Event()
+        pause.wait(after)
+        os.kill(pid, signal.SIGSTOP)
+        pause.wait(seconds)
+        os.kill(pid, signal.SIGCONT)
+
+    stopping = threading.Thread(target=stop)
+    stopping.start()
     yield
-    for timer in timers:
-        timer.join()
+    stopping.join()
 
 
 def test_a_pause_of_the_server_shows_in_the_open_loop_alone() -> None:
@@ -141,7 +150,7 @@ def test_a_pause_of_the_server_shows_in_the_open_loop_alone() -> None:
             plan = LoadPlan(
                 target.endpoint, shape=shape, rate=rate, connections=4, duration=1.2, warmup=0.1
             )
-            with _stopped_for_a_while(target.pid, 0.7, 0.1):
+            with _stopped_for_a_while(target.pid, 4, 0.4, 0.1):
                 result = run_load(plan)
             assert result.ended is None
             assert result.latencies.max() > 0.05
@@ -174,9 +183,10 @@ def test_a_generator_that_is_stopped_again_and_again_is_limited(
     def throttle() -> None:
         started.wait()
         while not over.wait(0.005):
-            os.kill(pids[0], signal.SIGSTOP)
-            over.wait(0.095)
-            os.kill(pids[0], signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):  # it has ended just now
+                os.kill(pids[0], signal.SIGSTOP)
+                over.wait(0.095)
+                os.kill(pids[0], signal.SIGCONT)
 
     with RunningTarget(Target.of_mode("epoll-tcp")) as target:
         throttling = threading.Thread(target=throttle)
@@ -208,7 +218,8 @@ def test_the_ceiling_of_an_idle_generator_is_far() -> None:
         result = run_load(LoadPlan(target.endpoint, shape="open", rate=300.0, duration=0.3))
     assert result.throughput < 0.5 * ceiling.rate
     near = type(ceiling)("open", "tcp", 5, 64, 1, result.throughput)
-    assert "that the generator can make" in str(generator_limit(result, near))
+    quiet = replace(result, busy=0.1, delayed=0.0)  # whatever else this machine does
+    assert "that the generator can make" in str(generator_limit(quiet, near))
 
 
 def test_a_generator_ends_with_whoever_started_it() -> None:
