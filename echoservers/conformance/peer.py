@@ -11,6 +11,7 @@ import time
 from typing import Any, NoReturn
 
 from ..client import EchoClient
+from .open_socket import open_raw_socket, open_socket
 
 __all__ = ["CheckFailed", "CheckSkipped", "Peer", "shown"]
 
@@ -139,6 +140,35 @@ class Peer(EchoClient):
             raise CheckFailed("nothing", "end of stream")
         raise CheckFailed("nothing", f"{len(data)} bytes: {shown(data)}")
 
+    def next_datagram(self, expected: str, before: str) -> bytes:
+        """The next datagram, whichever it is.
+
+        :param expected: what should come, in words; *before*: what has come already.
+        :raises CheckFailed: none comes.
+        """
+        try:
+            return self.receive()
+        except TimeoutError:
+            raise CheckFailed(
+                expected, f"{before}, then none within {self.timeout or 0:.3g} s"
+            ) from None
+        except OSError as error:
+            raise CheckFailed(expected, f"{before}, then {_reason(error)}") from None
+
+    def offer(self, data: bytes) -> bool:
+        """Send a datagram if the server's queue has room for it; whether it had.
+
+        :raises CheckFailed: it cannot be sent.
+        """
+        try:
+            return self._write_datagram(data)
+        except OSError as error:
+            raise CheckFailed(f"a datagram of {len(data)} bytes to go", _reason(error)) from None
+
+    def sides(self) -> tuple[Any, Any]:
+        """The address that is asked, and the one from which the last datagram came."""
+        return self._socket.target, self._socket.source
+
     def finish(self) -> None:
         """Half-close: end what is sent.
 
@@ -173,6 +203,13 @@ class Peer(EchoClient):
         return sent
 
     # --- inside ------------------------------------------------------------------------
+
+    def _connect(self) -> Any:
+        if self.transport in ("udp", "unix-datagram"):
+            return open_socket(self._address)
+        if self.transport == "raw":
+            return open_raw_socket(str(self._address[0]))
+        return super()._connect()
 
     def _wait(self, events: int) -> None:
         left = self._deadline - time.monotonic()
