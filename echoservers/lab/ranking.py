@@ -59,10 +59,10 @@ def beyond(a: Figure, b: Figure, better: str) -> bool:
     return a.low > b.high if better == "more" else a.high < b.low
 
 
-def rank(cells: Iterable[Cell], name: str) -> Ranking | None:
+def rank(cells: Iterable[Cell], name: str, better: str | None = None) -> Ranking | None:
     """Rank *cells* by the figure *name*; None where there are not two to compare, or no better."""
     found = [Entry(c, c.figures[name]) for c in cells if name in c.figures and not c.error]
-    better = direction(name, (entry.figure for entry in found))
+    better = better or direction(name, (entry.figure for entry in found))
     if better is None or len(found) < 2:
         return None
     sign = -1 if better == "more" else 1
