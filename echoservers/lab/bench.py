@@ -1,0 +1,403 @@
+"""Bench: one server that runs, with everything that an experiment measures it with.
+
+Each round has a bench for each target, so a server process is never older than its round.
+What is kept from cell to cell of a round (a crowd that grows, a peak that shares are taken
+of) is kept here, and goes when the server has gone.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import EchoServersError
+from ..options import options_of, read_options
+from ..registry import clients_at_once, parse_mode_spec, server_class
+from ..targets import RunningTarget, Target
+from ..targets.watch import CannotWatch, Snapshot, Watch
+from .environment import Pinning
+from .experiments.base import Sample, Timing
+from .handlers import WORK_HANDLER
+from .limits import what_limits
+from .load import LoadError, LoadPlan, LoadResult, run_load
+from .stats import needed_samples, percentile
+
+__all__ = ["Bench", "CellError", "Loaded", "prepared"]
+
+T = TypeVar("T")
+
+PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
+
+TIMEOUT = 5.0
+"""Seconds without any answer until a server is said to hang."""
+
+PEAK_SHARE = 0.5  # of a cell's time, to find out what the peak is
+
+SWEEPABLE = ("connections", "size")
+
+
+class CellError(EchoServersError):
+    """A cell could not be measured; the message says why, with the target's last words."""
+
+
+class Closable(Protocol):
+    """What can be kept until the server has gone."""
+
+    def close(self) -> None:
+        """Let it go."""
+
+
+C = TypeVar("C", bound=Closable)
+
+
+class Usage(NamedTuple):
+    """What was used between two moments."""
+
+    seconds: float
+    server_cpu: float | None
+    machine_cpu: float | None
+    switches: int | None
+
+
+class Loaded(NamedTuple):
+    """A load that has been put on the server, and what went on meanwhile."""
+
+    plan: LoadPlan
+    result: LoadResult
+    usage: Usage | None
+    after: Snapshot | None
+    began: float | None
+    """When the window began, on `time.monotonic`'s clock."""
+
+
+def prepared(target: Target, options: dict[str, Any], works: bool) -> Target:
+    """*target* with those *options* that it has and was not given, and with a handler that works.
+
+    Servers that are not ours stay as they are.
+    """
+    if target.mode is None:
+        return target
+    mode, given = parse_mode_spec(target.mode)
+    known = options_of(server_class(mode.name))
+    added = {name: v for name, v in options.items() if name in known and name not in given}
+    spec = target.mode
+    if added:
+        spelled = ",".join(f"{name}={value}" for name, value in added.items())
+        spec += ("," if ":" in spec else ":") + spelled
+        target = Target.of_mode(spec, target.name)
+    if works:
+        target = target._replace(command=(*target.command, "--handler", WORK_HANDLER))
+    return target
+
+
+class Bench:
+    """A server that runs; a context manager that ends it.
+
+    :param target: as `prepared` makes it.
+    :param server_cpus: how many processors it may use, to tell when it uses them up.
+    :raises TargetError: it cannot be started.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        timing: Timing,
+        *,
+        pinning: Pinning | None,
+        server_cpus: int,
+        seed: int,
+        ceiling: Callable[[LoadPlan], float | None],
+    ) -> None:
+        self.target = target
+        self.duration, self.warmup = timing.duration, timing.warmup
+        self.timeout = max(TIMEOUT, 2 * timing.duration)
+        self._pinning = pinning
+        self._server_cpus = server_cpus
+        self._seed = seed
+        self._ceiling = ceiling
+        self._kept: dict[str, Any] = {}
+        self._stack = contextlib.ExitStack()  # closed when the server has gone
+        cpus = None if pinning is None else pinning.server
+        self._running = RunningTarget(target, cpus=cpus)
+        self._watch: Watch | None = None
+        if self._running.supervisor_pid is not None:
+            self._watch = Watch(self._running.supervisor_pid)
+
+    def __enter__(self) -> "Bench":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._running.close()
+        self._stack.close()
+
+    @property
+    def endpoint(self) -> str:
+        """Where it listens."""
+        return self._running.endpoint
+
+    @staticmethod
+    def now() -> float:
+        """The clock that all of the lab measures in."""
+        return time.monotonic()
+
+    # --- what is kept from cell to cell ---------------------------------------------
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """What *make* has made when it was first asked for, in this round."""
+        if name not in self._kept:
+            self._kept[name] = make()
+        made: T = self._kept[name]
+        return made
+
+    def kept(self, name: str) -> Any:
+        """What `once` has made; None: nothing yet."""
+        return self._kept.get(name)
+
+    def keep(self, thing: C) -> C:
+        """Close *thing* when the server has gone, so that no end of a connection is its work."""
+        self._stack.callback(thing.close)
+        return thing
+
+    # --- load -----------------------------------------------------------------------
+
+    def load(self, shape: str = "closed", *, may_be_silent: bool = False, **plan: Any) -> Loaded:
+        """Put a load on the server.
+
+        :param may_be_silent: whether it is no fault that nobody is answered.
+        :param plan: of `LoadPlan`, what is not as usual.
+        :raises CellError: it has ended, hangs, or answers something else.
+        """
+        plan = {"duration": self.duration, "warmup": self.warmup, **plan}
+        plan.setdefault("timeout", plan["duration"] + 2 if may_be_silent else self.timeout)
+        chosen = LoadPlan(endpoint=self.endpoint, shape=shape, seed=self._seed, **plan)
+        meter = _Meter(self._watch)
+        try:
+            result = run_load(chosen, self._generator_cpus(), on_phase=meter.phase)
+        except LoadError as error:
+            raise CellError(self.explained(str(error))) from error
+        if result.wrong is not None:
+            raise CellError(self.explained(f"a reply differs: {result.wrong}"))
+        if self._running.has_ended:
+            raise CellError(self.explained("it ended while it was measured"))
+        if not result.received and not may_be_silent:
+            raise CellError(self.explained("nobody was answered"))
+        return Loaded(chosen, result, meter.usage(), meter.after, meter.began)
+
+    def load_beside(self, connections: int, order: bytes, duration: float) -> list[float]:
+        """Let further clients send *order* again and again; when each request began.
+
+        For a thread beside the one that measures.  Nobody may be answered.
+        """
+        plan = LoadPlan(
+            endpoint=self.endpoint,
+            connections=connections,
+            message=order,
+            duration=duration,
+            warmup=0,
+            timeout=duration + 2,
+        )
+        with contextlib.suppress(LoadError):
+            return sorted(run_load(plan, self._generator_cpus()).starts.tolist())
+        return []
+
+    def peak(self, connections: int) -> float:
+        """Messages a second over *connections* that never pause.
+
+        :raises CellError: as `load` does.
+        """
+        duration = max(self.duration * PEAK_SHARE, 0.1)
+        loaded = self.load(connections=connections, duration=duration)
+        return loaded.result.received / loaded.result.seconds
+
+    def clients_at_once(self, most: int) -> int:
+        """How many clients can be served at a time, as far as it is known; *most* or fewer."""
+        if self.target.mode is None:
+            return most
+        return min(most, clients_at_once(self.target.mode) or most)
+
+    def look(self) -> Snapshot | None:
+        """The processes now, with their memory; None: they cannot be looked at."""
+        if self._watch is None:
+            return None
+        with contextlib.suppress(CannotWatch):
+            return self._watch.look(threads=False, memory=True)
+        return None
+
+    # --- workers --------------------------------------------------------------------
+
+    def workers(self) -> int:
+        """How many workers the server has before anybody comes; 0: it makes them as they do."""
+        if self.target.mode is None:
+            return 0
+        mode, given = parse_mode_spec(self.target.mode)
+        cls = server_class(mode.name)
+        options = read_options(cls, given, mode.name)
+        name = "workers" if mode.name.startswith("prefork-") else "max_workers"
+        number: int = options.get(name, getattr(cls, name, 0))
+        return number
+
+    def worker_of(self, pid: int, thread: int) -> tuple[int, int]:
+        """Who is meant by a worker: of preforked ones the process, whatever it has inside."""
+        if self.target.mode is not None and self.target.mode.startswith("prefork-"):
+            return pid, 0
+        return pid, thread
+
+    # --- figures --------------------------------------------------------------------
+
+    def sample(self, loaded: Loaded) -> Sample:
+        """The figures that every load gives."""
+        result, usage = loaded.result, loaded.usage
+        sample = Sample()
+        sample.figures["throughput"] = result.received / result.seconds
+        self.add_percentiles(sample, result.latencies, PERCENTILES)
+        if len(result.latencies):
+            sample.figures["max"] = float(result.latencies.max())
+        if result.received:
+            _add_costs(sample.figures, loaded)
+        if loaded.after is not None:
+            sample.figures["threads"] = float(loaded.after.threads)
+            sample.figures["processes"] = float(loaded.after.processes)
+            sample.figures["descriptors"] = float(loaded.after.descriptors)
+            sample.figures["memory_pss"] = float(loaded.after.memory.pss)
+        _add_clients(sample, loaded)
+        for reason, number in result.errors.items():
+            sample.notes.append(f"{number} x {reason}")
+        cpu = None if usage is None or usage.server_cpu is None else usage.server_cpu
+        sample.limited_by = what_limits(
+            result,
+            server_share=None if cpu is None or usage is None else cpu / usage.seconds,
+            server_cpus=self._server_cpus,
+            processes=1 if loaded.after is None else loaded.after.processes,
+            ceiling=self._ceiling(loaded.plan),
+        )
+        return sample
+
+    @staticmethod
+    def add_percentiles(
+        sample: Sample, values: npt.NDArray[np.float64], names: dict[str, float]
+    ) -> None:
+        """Those percentiles of *values* that their number carries; a note says which it cannot."""
+        missing = []
+        for name, quantile in names.items():
+            found = percentile(values, quantile)
+            if found is None:
+                missing.append(f"{name} (needs {needed_samples(quantile):,})")
+            else:
+                sample.figures[name] = found
+        if missing:
+            sample.notes.append(
+                f"too few samples a run for {', '.join(missing)}: the fewest are {len(values):,}"
+            )
+
+    def explained(self, what: str) -> str:
+        """*what* went wrong, with how the server has ended and its last words."""
+        text = f"{self.target.name}: {what}"
+        if self._running.wait(0.05 if self._running.pid is not None else 0) is not None:
+            text += f"; it ended with status {self._running.status}"
+        words = self._running.last_words()
+        return text + (f"; it said: {words}" if words else "")
+
+    def _generator_cpus(self) -> frozenset[int] | None:
+        return None if self._pinning is None else self._pinning.generator
+
+
+class _Meter:
+    """Looks at the processes when the window of a load begins, and when it ends."""
+
+    def __init__(self, watch: Watch | None) -> None:
+        self._watch = watch
+        self._before: Snapshot | None = None
+        self._machine = 0.0, 0.0
+        self.after: Snapshot | None = None
+        self.began: float | None = None
+        self._ended = 0.0
+
+    def phase(self, name: str) -> None:
+        """The generator says ``measuring`` when the window begins, ``measured`` when it ends."""
+        if name == "measuring":
+            self._before = self._look()
+            self._machine = _machine_cpu(), 0.0
+            self.began = time.monotonic()
+        elif name == "measured":
+            self._ended = time.monotonic()
+            self._machine = self._machine[0], _machine_cpu()
+            self.after = self._look()
+            if self.after is not None:  # the memory after the rest, which it takes longest
+                with contextlib.suppress(CannotWatch):
+                    assert self._watch is not None
+                    full = self._watch.look(threads=False, memory=True)
+                    everybody = {
+                        pid: process._replace(memory=full.everybody[pid].memory)
+                        for pid, process in self.after.everybody.items()
+                        if pid in full.everybody
+                    }
+                    self.after = self.after._replace(everybody=everybody)
+
+    def usage(self) -> Usage | None:
+        if self.began is None or not self._ended:
+            return None
+        machine = self._machine[1] - self._machine[0]
+        cpu, switches = None, None
+        if self._before is not None and self.after is not None:
+            cpu = cpu_between(self._before, self.after)
+            switches = sum(self.after.switches) - sum(self._before.switches)
+        seconds = self._ended - self.began
+        return Usage(seconds, cpu, machine if machine > 0 else None, switches)
+
+    def _look(self) -> Snapshot | None:
+        if self._watch is None:
+            return None
+        with contextlib.suppress(CannotWatch):
+            return self._watch.look()
+        return None
+
+
+def cpu_between(before: Snapshot, after: Snapshot) -> float:
+    """CPU seconds of all processes: finely where no thread has ended, else in steps of 10 ms."""
+    fine, coarse = after.cpu_since(before), after.cpu - before.cpu
+    # What has ended is in the coarse figure only; rounding moves that by a step a process.
+    step = 0.01 * (1 + after.processes)
+    return coarse if coarse - fine > step else fine
+
+
+def _machine_cpu() -> float:
+    """CPU seconds that all processors have worked since the start of the system (proc(5))."""
+    import os
+
+    try:
+        with open("/proc/stat") as file:
+            fields = [int(field) for field in file.readline().split()[1:]]
+    except OSError:
+        return 0.0
+    user, nice, system, _idle, _iowait, irq, softirq = fields[:7]
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+
+
+def _add_costs(figures: dict[str, float], loaded: Loaded) -> None:
+    result, usage = loaded.result, loaded.usage
+    figures["generator_cpu_per_message"] = result.cpu_seconds / result.received
+    if usage is None:
+        return
+    # The server may be looked at a little before and after the window that is counted.
+    messages = result.received / result.seconds * usage.seconds
+    for name, value in (
+        ("server_cpu_per_message", usage.server_cpu),
+        ("machine_cpu_per_message", usage.machine_cpu),
+        ("context_switches_per_message", usage.switches),
+    ):
+        if value is not None:
+            figures[name] = max(0.0, value / messages)
+
+
+def _add_clients(sample: Sample, loaded: Loaded) -> None:
+    """How many of the clients got any answer, where not all of them did."""
+    plan, result = loaded.plan, loaded.result
+    if plan.shape == "churn" or plan.shape == "datagram" or plan.connections == 1:
+        return
+    served = len(np.unique(result.clients)) if len(result.clients) else 0
+    sample.figures["clients_served"] = float(served)
+    if served < plan.connections:
+        sample.notes.append(f"{served} of {plan.connections} clients were served, the others wait")
