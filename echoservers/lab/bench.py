@@ -68,9 +68,8 @@ class Loaded(NamedTuple):
     plan: LoadPlan
     result: LoadResult
     usage: Usage | None
-    after: Snapshot | None
-    began: float | None
-    """When the window began, on `time.monotonic`'s clock."""
+    standing: Snapshot | None
+    """The processes, with their memory, while all connections still stood."""
 
 
 def prepared(target: Target, options: dict[str, Any], works: bool) -> Target:
@@ -81,7 +80,10 @@ def prepared(target: Target, options: dict[str, Any], works: bool) -> Target:
     if target.mode is None:
         return target
     mode, given = parse_mode_spec(target.mode)
-    known = options_of(server_class(mode.name))
+    cls = server_class(mode.name)
+    known = options_of(cls)
+    if "workers" in known:  # as many as without pinning: it would see only its own processors
+        options = {"workers": cls.workers, **options}  # type: ignore[attr-defined]
     added = {name: v for name, v in options.items() if name in known and name not in given}
     spec = target.mode
     if added:
@@ -182,9 +184,9 @@ class Bench:
             raise CellError(self.explained(f"a reply differs: {result.wrong}"))
         if self._running.has_ended:
             raise CellError(self.explained("it ended while it was measured"))
-        if not result.received and not may_be_silent:
-            raise CellError(self.explained("nobody was answered"))
-        return Loaded(chosen, result, meter.usage(), meter.after, meter.began)
+        if not may_be_silent and (result.ended is not None or not result.received):
+            raise CellError(self.explained(result.ended or "nobody was answered"))
+        return Loaded(chosen, result, meter.usage(), meter.standing)
 
     def load_beside(self, connections: int, order: bytes, duration: float) -> list[float]:
         """Let further clients send *order* again and again; when each request began.
@@ -210,7 +212,7 @@ class Bench:
         """
         duration = max(self.duration * PEAK_SHARE, 0.1)
         loaded = self.load(connections=connections, duration=duration)
-        return loaded.result.received / loaded.result.seconds
+        return loaded.result.throughput
 
     def clients_at_once(self, most: int) -> int:
         """How many clients can be served at a time, as far as it is known; *most* or fewer."""
@@ -251,18 +253,19 @@ class Bench:
         """The figures that every load gives."""
         result, usage = loaded.result, loaded.usage
         sample = Sample()
-        sample.figures["throughput"] = result.received / result.seconds
-        self.add_percentiles(sample, result.latencies, PERCENTILES)
-        if len(result.latencies):
-            sample.figures["max"] = float(result.latencies.max())
+        sample.figures["throughput"] = result.throughput
+        if self._add_clients(sample, loaded):
+            self.add_percentiles(sample, result.latencies, PERCENTILES)
+            if len(result.latencies):
+                sample.figures["max"] = float(result.latencies.max())
         if result.received:
             _add_costs(sample.figures, loaded)
-        if loaded.after is not None:
-            sample.figures["threads"] = float(loaded.after.threads)
-            sample.figures["processes"] = float(loaded.after.processes)
-            sample.figures["descriptors"] = float(loaded.after.descriptors)
-            sample.figures["memory_pss"] = float(loaded.after.memory.pss)
-        _add_clients(sample, loaded)
+        if loaded.standing is not None:
+            sample.figures["threads"] = float(loaded.standing.threads)
+            sample.figures["processes"] = float(loaded.standing.processes)
+            sample.figures["descriptors"] = float(loaded.standing.descriptors)
+            sample.figures["memory_pss"] = float(loaded.standing.memory.pss)
+        sample.notes += result.notes
         for reason, number in result.errors.items():
             sample.notes.append(f"{number} x {reason}")
         cpu = None if usage is None or usage.server_cpu is None else usage.server_cpu
@@ -270,10 +273,29 @@ class Bench:
             result,
             server_share=None if cpu is None or usage is None else cpu / usage.seconds,
             server_cpus=self._server_cpus,
-            processes=1 if loaded.after is None else loaded.after.processes,
+            processes=1 if loaded.standing is None else loaded.standing.processes,
             ceiling=self._ceiling(loaded.plan),
         )
         return sample
+
+    @staticmethod
+    def _add_clients(sample: Sample, loaded: Loaded) -> bool:
+        """How many of the clients were answered at all; whether that is all of them.
+
+        Who waits until the end has no response time, and would be missing in every percentile.
+        """
+        plan, result = loaded.plan, loaded.result
+        if plan.shape not in ("closed", "open"):
+            return True
+        served = int((result.by_client() > 0).sum())
+        if plan.connections > 1:
+            sample.figures["clients_served"] = float(served)
+        if served < plan.connections:
+            sample.notes.append(
+                "not all clients were served: those who wait have no response time, so there is"
+                " none of all"
+            )
+        return served == plan.connections
 
     @staticmethod
     def add_percentiles(
@@ -288,9 +310,7 @@ class Bench:
             else:
                 sample.figures[name] = found
         if missing:
-            sample.notes.append(
-                f"too few samples a run for {', '.join(missing)}: the fewest are {len(values):,}"
-            )
+            sample.notes.append(f"too few samples in a run for {', '.join(missing)}")
 
     def explained(self, what: str) -> str:
         """*what* went wrong, with how the server has ended and its last words."""
@@ -312,11 +332,12 @@ class _Meter:
         self._before: Snapshot | None = None
         self._machine = 0.0, 0.0
         self.after: Snapshot | None = None
+        self.standing: Snapshot | None = None
         self.began: float | None = None
         self._ended = 0.0
 
     def phase(self, name: str) -> None:
-        """The generator says ``measuring`` when the window begins, ``measured`` when it ends."""
+        """What `run_load` says of how far it is."""
         if name == "measuring":
             self._before = self._look()
             self._machine = _machine_cpu(), 0.0
@@ -325,16 +346,9 @@ class _Meter:
             self._ended = time.monotonic()
             self._machine = self._machine[0], _machine_cpu()
             self.after = self._look()
-            if self.after is not None:  # the memory after the rest, which it takes longest
-                with contextlib.suppress(CannotWatch):
-                    assert self._watch is not None
-                    full = self._watch.look(threads=False, memory=True)
-                    everybody = {
-                        pid: process._replace(memory=full.everybody[pid].memory)
-                        for pid, process in self.after.everybody.items()
-                        if pid in full.everybody
-                    }
-                    self.after = self.after._replace(everybody=everybody)
+        elif self._watch is not None:  # when it disturbs nobody, as memory takes longest
+            with contextlib.suppress(CannotWatch):
+                self.standing = self._watch.look(threads=False, memory=True)
 
     def usage(self) -> Usage | None:
         if self.began is None or not self._ended:
@@ -390,14 +404,3 @@ def _add_costs(figures: dict[str, float], loaded: Loaded) -> None:
     ):
         if value is not None:
             figures[name] = max(0.0, value / messages)
-
-
-def _add_clients(sample: Sample, loaded: Loaded) -> None:
-    """How many of the clients got any answer, where not all of them did."""
-    plan, result = loaded.plan, loaded.result
-    if plan.shape == "churn" or plan.shape == "datagram" or plan.connections == 1:
-        return
-    served = len(np.unique(result.clients)) if len(result.clients) else 0
-    sample.figures["clients_served"] = float(served)
-    if served < plan.connections:
-        sample.notes.append(f"{served} of {plan.connections} clients were served, the others wait")

@@ -34,7 +34,7 @@ def what_limits(
         return "time"
     usable = server_cpus if processes > 1 else 1
     server_full = server_share is not None and server_share >= FULL * usable
-    at_ceiling = ceiling is not None and result.received / result.seconds >= CEILING * ceiling
+    at_ceiling = ceiling is not None and result.throughput >= CEILING * ceiling
     if at_ceiling or (result.busy >= FULL and not server_full):
         return "generator"
     if server_full:

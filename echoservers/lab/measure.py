@@ -24,7 +24,7 @@ from .collect import Collection
 from .environment import Pinning, describe, plan_pinning, usable_cpus
 from .experiments import Experiment, Parameters, Sample
 from .handlers import WORK_HANDLER
-from .load import LoadPlan, calibrate
+from .load import LoadPlan
 from .visits import understands
 
 __all__ = ["Listener", "Study", "Visit", "measure", "reference_of", "subject_of"]
@@ -274,6 +274,8 @@ class _Run:
         if key not in self._ceilings:
             ceiling = None
             with contextlib.suppress(Exception):
+                from .load import calibrate
+
                 ceiling = calibrate(plan).rate
             self._ceilings[key] = ceiling
             if ceiling is not None:
