@@ -20,9 +20,10 @@ from array import array
 from contextlib import ExitStack
 from typing import Any, Protocol
 
+from ...addresses import STREAMS
 from .closed import ClosedLoad
 from .crowd import Crowd
-from .loop import Loop, RunEnded, WrongReply, clock, run_delay
+from .loop import Done, Loop, RunEnded, WrongReply, clock, run_delay
 from .plan import LoadPlan
 from .sockets import Dialler
 
@@ -81,8 +82,22 @@ class _Window:
         }
 
 
-def make_load(loop: Loop, dialler: Dialler, plan: LoadPlan, _spin: bool) -> _Load:
+def make_load(loop: Loop, dialler: Dialler, plan: LoadPlan, spin: bool) -> _Load:
     """What *plan* says."""
+    if plan.transport not in STREAMS:
+        from .datagrams import ClosedDatagrams, OpenDatagrams
+
+        if plan.is_scheduled:
+            return OpenDatagrams(loop, dialler, plan, spin)
+        return ClosedDatagrams(loop, dialler, plan)
+    if plan.shape == "open":
+        from .open_loop import OpenLoad
+
+        return OpenLoad(loop, dialler, plan, spin)
+    if plan.shape == "churn":
+        from .churn import ChurnLoad
+
+        return ChurnLoad(loop, dialler, plan)
     return ClosedLoad(loop, dialler, plan)
 
 
@@ -126,6 +141,9 @@ def _run(
         load.finish()
         phases.say("finished")
         phases.wait()
+    except Done:
+        window.mark()
+        phases.say("measured")
     except WrongReply as wrong:
         window.mark()
         return {"ended": "a reply was wrong", "wrong": str(wrong)}

@@ -14,7 +14,7 @@ from ...errors import EchoServersError
 from .plan import LoadPlan
 from .result import LoadResult, read_result
 
-__all__ = ["PHASES", "LoadError", "run_load", "run_loads"]
+__all__ = ["PHASES", "LoadError", "program_environment", "run_load", "run_loads"]
 
 PHASES = (b"measuring", b"measured", b"finished")
 """What a generator says: the window begins, the window is over, the last reply has come."""
@@ -65,6 +65,13 @@ def run_loads(
         return [generator.result() for generator in generators]
 
 
+def program_environment() -> dict[str, str]:
+    """In which a program of ours finds this package, wherever it is."""
+    root = str(Path(__file__).resolve().parents[3])
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path}
+
+
 class _Generator:
     """One process; gone when its block ends."""
 
@@ -78,15 +85,13 @@ class _Generator:
         self._on_phase = on_phase
         beside = plan.idle + plan.slow + plan.silent + plan.half
         self._time = plan.warmup + plan.duration + plan.timeout + GRACE + beside * CROWD_TIME
-        root = str(Path(__file__).resolve().parents[3])
-        path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
         self._process = subprocess.Popen(
             # Without the site's own: it starts in half the time.
             [sys.executable, "-S", "-m", PROGRAM],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": path},
+            env=program_environment(),
         )
         if cpus is not None:
             os.sched_setaffinity(self._process.pid, cpus)

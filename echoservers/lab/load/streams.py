@@ -55,7 +55,7 @@ class StreamClient:
         self.sent = 0
         """Messages that `send_message` has sent, or keeps."""
         self.is_open = True
-        self._dialler = dialler
+        self.dialler = dialler
         self.rings = rings
         self._size = rings.size
         self._pipeline = pipeline
@@ -71,7 +71,7 @@ class StreamClient:
     def dial(self) -> None:
         """Begin to connect; what fails is counted."""
         try:
-            self._channel = sock = self._dialler.dial()
+            self._channel = sock = self.dialler.dial()
         except OSError as error:
             self.failed(error)
             return
@@ -105,8 +105,8 @@ class StreamClient:
 
     def _connect(self, sock: socket.socket) -> Steps:
         finish_connect(sock)
-        self._channel = self._dialler.secure(sock)
-        yield from self._shake_hands()
+        self._channel = self.dialler.secure(sock)
+        yield from self.shake_hands()
         self.wait_for(READ)
         self.began = clock()
         if self.settles_at_once:
@@ -114,7 +114,8 @@ class StreamClient:
         self.loop.follow(self._fd, self.talk())
         yield  # for ever: others follow
 
-    def _shake_hands(self) -> Steps:
+    def shake_hands(self) -> Steps:
+        """TLS, where there is TLS."""
         handshake: Callable[[], bool] | None = getattr(self._channel, "handshake", None)
         while handshake is not None:
             try:
