@@ -133,7 +133,8 @@ def _headline(sample: Sample) -> str:
     if sample.error:
         return sample.error
     for name, value in sample.figures.items():
-        return f"{value:,.4g} {kind_of(name).unit}".strip()
+        number = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+        return f"{number} {kind_of(name).unit}".strip()
     return sample.notes[0] if sample.notes else "nothing"
 
 

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from ..lab.changes import Change, changes_between, differences
+from ..lab.collect import alike
 from ..lab.experiments import EXPERIMENTS, QUICK
 from ..lab.results import Experiment, Results
 from ..lab.tables import Table, tables_of
@@ -74,11 +75,11 @@ def _print(console: Console, table: Table) -> None:
 def _remarks(experiment: Experiment) -> Iterator[str]:
     """Each note and error once, with the targets it is about."""
     about: dict[str, list[str]] = {}
-    for cell in experiment.cells:
-        for text in (*cell.notes, *filter(None, [cell.error])):
-            targets = about.setdefault(text, [])
-            if cell.target not in targets:
-                targets.append(cell.target)
+    for target in dict.fromkeys(cell.target for cell in experiment.cells):
+        cells = [cell for cell in experiment.cells if cell.target == target]
+        errors = dict.fromkeys(cell.error for cell in cells if cell.error)
+        for text in (*alike(note for cell in cells for note in cell.notes), *errors):
+            about.setdefault(text, []).append(target)
     for text, targets in about.items():
         everybody = len(targets) == len({cell.target for cell in experiment.cells})
         yield f"{'all' if everybody else ', '.join(targets)}: {text}"

@@ -22,7 +22,7 @@ from .environment import Pinning
 from .experiments.base import Sample, Timing
 from .handlers import WORK_HANDLER
 from .limits import what_limits
-from .load import LoadError, LoadPlan, LoadResult, run_load
+from .load import Ceiling, LoadError, LoadPlan, LoadResult, generator_limit, run_load
 from .stats import needed_samples, percentile
 
 __all__ = ["Bench", "CellError", "Loaded", "prepared"]
@@ -111,7 +111,7 @@ class Bench:
         pinning: Pinning | None,
         server_cpus: int,
         seed: int,
-        ceiling: Callable[[LoadPlan], float | None],
+        ceiling: Callable[[LoadPlan], Ceiling | None],
     ) -> None:
         self.target = target
         self.duration, self.warmup = timing.duration, timing.warmup
@@ -269,13 +269,16 @@ class Bench:
         for reason, number in result.errors.items():
             sample.notes.append(f"{number} x {reason}")
         cpu = None if usage is None or usage.server_cpu is None else usage.server_cpu
+        why = generator_limit(result, self._ceiling(loaded.plan)) if result.received else None
         sample.limited_by = what_limits(
             result,
             server_share=None if cpu is None or usage is None else cpu / usage.seconds,
             server_cpus=self._server_cpus,
             processes=1 if loaded.standing is None else loaded.standing.processes,
-            ceiling=self._ceiling(loaded.plan),
+            generator=why,
         )
+        if sample.limited_by == "generator" and why is not None:
+            sample.notes.append("generator-limited: the generator was busy, or late, itself")
         return sample
 
     @staticmethod

@@ -37,7 +37,7 @@ def _measure_churn(bench: "Bench", parameters: Parameters) -> Sample:
     result = loaded.result
     if not result.received:
         return sample
-    figures = {"connections_per_second": result.received / result.seconds}
+    figures = {"connections_per_second": result.throughput}
     for of in ("server", "machine", "generator"):
         cpu = sample.figures.pop(f"{of}_cpu_per_message", None)
         if cpu is not None and of == "server":
