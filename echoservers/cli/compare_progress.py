@@ -72,8 +72,7 @@ class _Lines:
         """Nothing to say yet."""
 
     def measured(self, visit: Visit, parameters: Parameters, sample: Sample) -> None:
-        at = parameters.get(visit.experiment.parameter)
-        self._said.append(f"{at}: {_headline(sample)}")
+        self._said.append(f"{_at(visit, parameters)}: {_headline(sample)}")
 
     def ended(self, visit: Visit) -> None:
         self._clock.done += visit.seconds
@@ -105,8 +104,7 @@ class _Bar:
         self._progress.update(self._task, total=self._clock.planned, left=self._clock.left())
 
     def began(self, visit: Visit, parameters: Parameters) -> None:
-        at = parameters.get(visit.experiment.parameter)
-        text = f"{_place(visit)} at {at}"
+        text = f"{_place(visit)} at {_at(visit, parameters)}"
         self._progress.update(self._task, description=f"{escape(text)}[dim]{self._last}[/dim]")
 
     def measured(self, visit: Visit, parameters: Parameters, sample: Sample) -> None:
@@ -126,6 +124,13 @@ class _Bar:
 def _place(visit: Visit) -> str:
     turns = visit.experiment.timing.repeats
     return f"{visit.experiment.name} {visit.turn + 1}/{turns} {visit.target.name}"
+
+
+def _at(visit: Visit, parameters: Parameters) -> str:
+    """The value of what is swept, and of the panel where there are several."""
+    experiment = visit.experiment
+    names = [name for name in (experiment.panel, experiment.parameter) if name is not None]
+    return " ".join(str(parameters[name]) for name in names)
 
 
 def _headline(sample: Sample) -> str:
