@@ -24,6 +24,7 @@ from .experiments.base import Sample, Timing
 from .handlers import WORK_HANDLER
 from .limits import what_limits
 from .load import Ceiling, LoadError, LoadPlan, LoadResult, generator_limit, run_load
+from .meter import Meter, Usage
 from .stats import needed_samples, percentile
 
 __all__ = ["Bench", "CellError", "Loaded", "prepared"]
@@ -52,15 +53,6 @@ class Closable(Protocol):
 
 
 C = TypeVar("C", bound=Closable)
-
-
-class Usage(NamedTuple):
-    """What was used between two moments."""
-
-    seconds: float
-    server_cpu: float | None
-    machine_cpu: float | None
-    switches: int | None
 
 
 class Loaded(NamedTuple):
@@ -186,7 +178,7 @@ class Bench:
         return loaded
 
     def _load(self, plan: LoadPlan) -> Loaded:
-        meter = _Meter(self._watch)
+        meter = Meter(self._watch)
         try:
             result = run_load(plan, self._generator_cpus(), on_phase=meter.phase)
         except LoadError as error:
@@ -334,72 +326,6 @@ class Bench:
 
     def _generator_cpus(self) -> frozenset[int] | None:
         return None if self._pinning is None else self._pinning.generator
-
-
-class _Meter:
-    """Looks at the processes when the window of a load begins, and when it ends."""
-
-    def __init__(self, watch: Watch | None) -> None:
-        self._watch = watch
-        self._before: Snapshot | None = None
-        self._machine = 0.0, 0.0
-        self.after: Snapshot | None = None
-        self.standing: Snapshot | None = None
-        self.began: float | None = None
-        self._ended = 0.0
-
-    def phase(self, name: str) -> None:
-        """What `run_load` says of how far it is."""
-        if name == "measuring":
-            self._before = self._look()
-            self._machine = _machine_cpu(), 0.0
-            self.began = time.monotonic()
-        elif name == "measured":
-            self._ended = time.monotonic()
-            self._machine = self._machine[0], _machine_cpu()
-            self.after = self._look()
-        elif self._watch is not None:  # when it disturbs nobody, as memory takes longest
-            with contextlib.suppress(CannotWatch):
-                self.standing = self._watch.look(threads=False, memory=True)
-
-    def usage(self) -> Usage | None:
-        if self.began is None or not self._ended:
-            return None
-        machine = self._machine[1] - self._machine[0]
-        cpu, switches = None, None
-        if self._before is not None and self.after is not None:
-            cpu = cpu_between(self._before, self.after)
-            switches = sum(self.after.switches) - sum(self._before.switches)
-        seconds = self._ended - self.began
-        return Usage(seconds, cpu, machine if machine > 0 else None, switches)
-
-    def _look(self) -> Snapshot | None:
-        if self._watch is None:
-            return None
-        with contextlib.suppress(CannotWatch):
-            return self._watch.look()
-        return None
-
-
-def cpu_between(before: Snapshot, after: Snapshot) -> float:
-    """CPU seconds of all processes: finely where no thread has ended, else in steps of 10 ms."""
-    fine, coarse = after.cpu_since(before), after.cpu - before.cpu
-    # What has ended is in the coarse figure only; rounding moves that by a step a process.
-    step = 0.01 * (1 + after.processes)
-    return coarse if coarse - fine > step else fine
-
-
-def _machine_cpu() -> float:
-    """CPU seconds that all processors have worked since the start of the system (proc(5))."""
-    import os
-
-    try:
-        with open("/proc/stat") as file:
-            fields = [int(field) for field in file.readline().split()[1:]]
-    except OSError:
-        return 0.0
-    user, nice, system, _idle, _iowait, irq, softirq = fields[:7]
-    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 
 
 def _add_costs(figures: dict[str, float], loaded: Loaded) -> None:
