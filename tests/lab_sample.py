@@ -107,8 +107,9 @@ def _failure(name: str, at: dict[str, Any]) -> Cell:
 def _latency(s: Sample) -> list[Cell]:
     cells = []
     for name, _model, peak, *_ in s.servers:
-        for load in (0.3, 0.5, 0.7, 0.9):
-            at = {"load": load, "rate": round(peak * load), "size": 64}
+        for percent in (30, 50, 70, 90):
+            load = percent / 100
+            at = {"percent": percent, "connections": 16}
             cell = s.messages(name, at, peak * load, 2.5 / peak / (1 - load))
             cell.figures["p99"] = s.figure("p99", 9 / peak / (1 - load) ** 2)
             if "p999" in cell.figures:
@@ -121,7 +122,7 @@ def _churn(s: Sample) -> list[Cell]:
     cells = []
     for name, _model, _peak, cpu, *_ in s.servers:
         cell = s.cell(
-            name, {"connections": 5, "size": 4000}, server_cpu_per_connection=cpu + 40e-6,
+            name, {"clients": 5, "size": 4000}, server_cpu_per_connection=cpu + 40e-6,
             connections_per_second=1 / (cpu + 60e-6), p99=3 * cpu,
         )  # fmt: skip
         if name != "tcp":
@@ -132,48 +133,57 @@ def _churn(s: Sample) -> list[Cell]:
 
 def _fairness(s: Sample) -> list[Cell]:
     cells = []
-    for name, *_ in s.servers:
-        workers = WORKERS.get(name, 1)
-        served = sorted((s.random.randint(10, 200) for _ in range(workers)), reverse=True)
-        jain = sum(served) ** 2 / (workers * sum(n * n for n in served))
-        at = {"clients": 2000, "size": 64}
-        cell = s.cell(name, at, jain_index=jain, workers=workers, clients_served=2000)
-        if name in ("node", "C epoll", "socat"):
-            cell.notes.append("who served whom cannot be seen of a program that is not ours")
-            cell.figures.pop("jain_index")
-        else:
+    for name, model, *_ in s.servers:
+        for clients in (1, 8, 32):
+            at = {"clients": clients, "connections": 1000, "milliseconds": 0.2}
+            if model is None:
+                continue
+            workers = WORKERS.get(name, 1)
+            served = sorted((s.random.randint(10, 200) for _ in range(workers)), reverse=True)
+            jain = sum(served) ** 2 / (workers * sum(n * n for n in served))
+            cell = s.cell(name, at, jain_index=jain, workers=workers)
+            if workers == 1:
+                cell.figures["jain_index"] = Figure(1, 1, 1, "", [1.0] * s.repeats, "more")
             labels = [f"worker {n + 1}" for n in range(workers)]
             cell.series["served_by_worker"] = {"x": labels, "y": served, "unit": "clients"}
-        cells.append(cell)
+            cells.append(cell)
     return cells
 
 
 def _gil(s: Sample) -> list[Cell]:
     cells = []
-    for name, _model, peak, *_ in s.servers:
-        kept = 0.01 if name in THREADED else 0.55 if "fork" in name or name == "socat" else 0.03
-        at = {"cpu_bound_clients": 1, "size": 64}
-        cell = s.cell(name, at, throughput=peak * kept, kept_share=kept, p99=0.01 / kept)
-        seconds = [i / 2 for i in range(20)]
-        rates = [peak * s.random.gauss(1, 0.03) * (kept if 4 <= t < 8 else 1) for t in seconds]
-        cell.series["requests_per_second"] = {
-            "x": seconds,
-            "x_unit": "s",
-            "y": rates,
-            "unit": "1/s",
-        }
-        cells.append(cell)
+    for name, model, peak, *_ in s.servers:
+        for clients in (0, 1, 2):
+            if model is None:
+                continue
+            few = 0.01 if name in THREADED else 0.55 if "fork" in name else 0.03
+            kept = few / clients if clients else 1
+            at = {"cpu_clients": clients, "connections": 1}
+            cell = s.cell(name, at, throughput=peak / 4 * kept, p99=0.01 / kept)
+            if clients:
+                cell.figures["kept_share"] = s.figure("kept_share", kept)
+            times = [(i + 0.5) * 3 / 40 for i in range(40)]
+            rates = [peak / 4 * s.random.gauss(1, 0.03) * (kept if t > 1 else 1) for t in times]
+            cell.series["requests_per_second"] = {
+                "x": times,
+                "x_unit": "s",
+                "y": rates,
+                "unit": "1/s",
+            }
+            cells.append(cell)
     return cells
 
 
 def _slow(s: Sample) -> list[Cell]:
     cells = []
     for name, _model, peak, *_ in s.servers:
-        for client in ("none", "never-reads", "never-sends"):
-            at = {"client": client, "connections": 8}
-            stuck = name in ONE_AT_A_TIME and client != "none"
-            if stuck:
-                cells.append(Cell(name, at, error="no reply to anybody within 5 s"))
+        for client in ("none", "silent", "half a message", "never reads"):
+            at = {"neighbour": client, "connections": 4}
+            if name in ONE_AT_A_TIME and client != "none":
+                cells.append(
+                    Cell(name, at, "time", notes=["p99 is left out: there were 0 replies"])
+                )
+                cells[-1].figures["throughput"] = s.figure("throughput", 0)
                 continue
             factor = 4 if name == "prefork-tcp" and client != "none" else 1
             cells.append(s.messages(name, at, peak / 2 / factor, 8 / peak * factor))
@@ -184,7 +194,7 @@ def _idle(s: Sample) -> list[Cell]:
     cells = []
     for name, _model, _peak, _cpu, memory, each in s.servers:
         for idle in (0, 100, 1000, 10_000):
-            at = {"idle": idle}
+            at = {"connections": idle}
             if name in ("forking-tcp", "socat") and idle == 10_000:
                 cells.append(Cell(name, at, "memory", notes=["3,020 of 10,000 connections stood"]))
                 cells[-1].figures["memory_pss"] = s.figure("memory_pss", memory + 3020 * each)
@@ -216,14 +226,14 @@ def _size(s: Sample) -> list[Cell]:
 
 def _work(s: Sample) -> list[Cell]:
     cells = []
-    for kind in ("blocking", "cpu"):
+    for kind in ("wait", "cpu"):
         for name, model, *_ in s.servers:
             if model is None:
                 continue
             for connections in (1, 4, 16, 64):
-                at = {"connections": connections, "work": kind}
+                at = {"clients": connections, "work": kind, "milliseconds": 5.0}
                 many = name in THREADED or "fork" in name
-                at_once = connections if many and kind == "blocking" else 1
+                at_once = connections if many and kind == "wait" else 1
                 at_once = min(at_once, WORKERS.get(name, 1000))
                 cells.append(s.messages(name, at, 190 * at_once, 0.005 * connections / at_once))
     return cells
@@ -231,15 +241,16 @@ def _work(s: Sample) -> list[Cell]:
 
 def _timeline(s: Sample) -> list[Cell]:
     cells = []
-    for name, model, *_ in s.servers:
-        if model is None:
-            continue
-        lanes = _lanes(s, name)
-        end = max(span["end"] for lane in lanes for span in lane["spans"])
-        at = {"clients": 8, "requests": 3, "work_seconds": 0.02}
-        cell = s.cell(name, at, makespan=end, workers=len(lanes), p50=end / 2)
-        cell.series["lanes"] = lanes
-        cells.append(cell)
+    for work in ("wait", "cpu"):
+        for name, model, *_ in s.servers:
+            if model is None:
+                continue
+            lanes = _lanes(s, name)
+            end = max(span["end"] for lane in lanes for span in lane["spans"])
+            at = {"work": work, "clients": 8, "requests": 3, "milliseconds": 20.0}
+            cell = s.cell(name, at, makespan=end, workers=len(lanes), p50=end / 2, max=end)
+            cell.series["lanes"] = lanes
+            cells.append(cell)
     return cells
 
 
@@ -279,12 +290,12 @@ def _datagram(s: Sample) -> list[Cell]:
 
 def _backlog(s: Sample) -> list[Cell]:
     cells = []
-    for backlog in (5, 128):
+    for backlog in ("as it is", "5"):
         for name, *_ in s.servers:
             for burst in (10, 100, 1000):
-                over = burst > backlog * 3
+                over = burst > (15 if backlog == "5" else 400)
                 took = 1.04 if over else 4e-4
-                refused = burst * 0.2 if over and backlog == 5 else 0
+                refused = burst * 0.2 if over and backlog == "5" else 0
                 at = {"burst": burst, "backlog": backlog}
                 cell = s.cell(name, at, connect_p50=3e-4, connect_p99=took, connect_max=took * 1.5)
                 cell.figures["refused"] = Figure(
@@ -305,21 +316,24 @@ SHAPES: dict[str, tuple[str, str, str, list[Any], str | None, Callable[[Sample],
         [1, 4, 16, 64, 256], None, _scaling,
     ),
     "latency": (
-        "load", "share of the peak", "How long is the wait at a rate that does not wait for it?",
-        [0.3, 0.5, 0.7, 0.9], None, _latency,
+        "percent", "% of the measured peak",
+        "How long is the wait at a rate that waits for nobody?",
+        [30, 50, 70, 90], None, _latency,
     ),
-    "churn": ("connections", "clients", "What does a new client cost?", [5], None, _churn),
-    "fairness": ("clients", "clients", "Which worker gets the work?", [2000], None, _fairness),
+    "churn": ("clients", "clients at a time", "What does a new client cost?", [5], None, _churn),
+    "fairness": (
+        "clients", "clients at a time", "Which worker gets the work?", [1, 8, 32], None, _fairness,
+    ),
     "gil": (
-        "cpu_bound_clients", "clients", "What does one client that computes do to the others?",
-        [1], None, _gil,
+        "cpu_clients", "CPU-bound clients", "What does a client that computes do to the others?",
+        [0, 1, 2], None, _gil,
     ),
     "slow-client": (
-        "client", "", "What does one slow client do to the others?",
-        ["none", "never-reads", "never-sends"], None, _slow,
+        "neighbour", "", "What does one slow client do to the others?",
+        ["none", "silent", "half a message", "never reads"], None, _slow,
     ),
     "idle": (
-        "idle", "connections", "What does a connection cost that says nothing?",
+        "connections", "idle connections", "What does a connection cost that says nothing?",
         [0, 100, 1000, 10_000], None, _idle,
     ),
     "size": (
@@ -327,10 +341,10 @@ SHAPES: dict[str, tuple[str, str, str, list[Any], str | None, Callable[[Sample],
         [1, 64, 1024, 16_384, 131_072, 1_048_576], None, _size,
     ),
     "work": (
-        "connections", "connections", "What helps when a reply takes 5 ms?",
+        "clients", "clients", "What helps when a reply takes 5 ms?",
         [1, 4, 16, 64], "work", _work,
     ),
-    "timeline": ("clients", "clients", "Who served whom, and when?", [8], None, _timeline),
+    "timeline": ("work", "", "Who served whom, and when?", ["wait", "cpu"], None, _timeline),
     "datagram": (
         "rate", "datagrams/s", "How many datagrams are answered?",
         [5000, 20_000, 40_000, 80_000], "size", _datagram,
@@ -362,6 +376,8 @@ def _ratios(made: Experiment) -> list[Ratio]:
         for name in ("throughput", "p99"):
             if name in cell.figures and name in other.figures:
                 ours, theirs = cell.figures[name], other.figures[name]
+                if not (ours.median and theirs.median):
+                    continue
                 ratio = paired_ratio(ours.runs, theirs.runs)  # type: ignore[arg-type]
                 says = verdict(ratio, ours.better)
                 found.append(Ratio(cell.target, cell.parameters, name, "tcp", *ratio, says))

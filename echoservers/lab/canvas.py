@@ -46,6 +46,7 @@ class Picture(NamedTuple):
     inline: str  # an element of a page
     png: bytes
     alone: bool = True  # whether it stands in the page; else in the folder only
+    group: str = ""  # heads it together with its neighbours of the same group
 
 
 @contextmanager
@@ -98,7 +99,7 @@ def axes_in(figure: "Figure", left: float, bottom: float, right: float, top: flo
     return axes
 
 
-def finish(figure: "Figure", name: str, title: str, says: str, alone: bool = True) -> Picture:
+def finish(figure: "Figure", name: str, title: str, says: str) -> Picture:
     """All forms of *figure*."""
     import matplotlib
 
@@ -108,7 +109,7 @@ def finish(figure: "Figure", name: str, title: str, says: str, alone: bool = Tru
     figure.savefig(text, format="svg", metadata=nobody)
     figure.savefig(image, format="png", dpi=_DPI, metadata={"Title": title, "Description": says})
     svg = _lighter(text.getvalue())
-    return Picture(name, title, says, svg, inline(svg, name, title, says), image.getvalue(), alone)
+    return Picture(name, title, says, svg, inline(svg, name, title, says), image.getvalue())
 
 
 def _lighter(svg: str) -> str:

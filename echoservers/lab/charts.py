@@ -210,7 +210,7 @@ def _names(axes: "Axes", lines: Sequence[Curve], height: float) -> None:
     pixels: Any = axes.get_window_extent()
 
     def level(point: Point) -> float:
-        y: float = to_pixels.transform((point.x, point.y))[1]
+        y: Any = to_pixels.transform((point.x, point.y))[1]
         return float((y - pixels.y0) / pixels.height * height)
 
     levels = sorted(((level(p), n) for n, (_line, p) in enumerate(ends)))

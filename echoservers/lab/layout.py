@@ -20,6 +20,7 @@ _NOUNS = {
     "answered_share": "share of answers",
     "lost_share": "share of losses",
     "kept_share": "share of its throughput that it keeps",
+    "jain_index": "Jain index",
     "refused": "number of refused connections",
     "connect_p99": "p99 time to connect",
     "connect_max": "longest time to connect",
@@ -53,15 +54,15 @@ LAYOUTS = {
         ("server_cpu_per_connection", "connect_p99", "p99", *_CPU),
     ),
     "fairness": Layout(("jain_index", "workers"), ("throughput", "connections_per_second", "p99")),
-    "gil": Layout(("throughput", "kept_share"), ("p99", "p50", "max")),
-    "slow-client": Layout(("p99",), ("p50", "max", "throughput", "clients_served")),
+    "gil": Layout(("kept_share", "throughput"), ("p99", "p50", "max")),
+    "slow-client": Layout(("p99", "throughput"), ("p50", "max")),
     "idle": Layout(("memory_pss", "threads", "processes", "descriptors"), ("memory_per_connection",
                                                                           "p99")),
     "size": Layout(("megabytes_per_second", "throughput"), ("p99", *_CPU)),
     "work": Layout(("throughput",), ("p99", "p50")),
     "timeline": Layout(("makespan", "workers"), ("p50", "max", "threads", "processes")),
     "datagram": Layout(("answered_share", "lost_share"), ("p50", "p99", "throughput")),
-    "backlog": Layout(("connect_p99", "refused"), ("connect_p50", "connect_max")),
+    "backlog": Layout(("connect_max", "refused"), ("connect_p50", "connect_p99", "answered_share")),
 }  # fmt: skip
 
 

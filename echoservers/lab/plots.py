@@ -35,13 +35,11 @@ def pictures_of(results: Results, experiment: Experiment) -> list[Picture]:
         return list(draw(experiment, looks)) or list(_general(experiment, looks))
 
 
-def _picture(
-    figure: "Drawing", panel: Panel, what: str, title: str, says: str, alone: bool = True
-) -> Picture:
+def _picture(figure: "Drawing", panel: Panel, what: str, title: str, says: str) -> Picture:
     parts = [slug(panel.experiment.name) or "experiment", panel.slug, slug(what)]
     name = "-".join(part for part in parts if part)
     whole = f"{title}: {panel.title}" if panel.title else title
-    return finish(figure, name, whole, says, alone)
+    return finish(figure, name, whole, says)
 
 
 def _scale(panel: Panel, name: str) -> tuple[Scale, str]:
@@ -137,62 +135,72 @@ def _row(panel: Panel, target: str, name: str, style: Style, values: Sequence[An
 # --- those of one experiment ------------------------------------------------------------
 
 
+def _places(experiment: Experiment) -> Iterator[tuple[Panel, str]]:
+    """Each place of the sweep by itself, and what it is called."""
+    for panel in panels(experiment):
+        values = panel.values()
+        for value in values:
+            said = f"{title_of(experiment.parameter)} {panel.value_text(value)}"
+            at = panel._replace(cells=panel.at(value))
+            yield at, said if len(values) > 1 else ""
+        if not values:
+            yield panel, ""
+
+
+def _titled(title: str, said: str) -> str:
+    return f"{title}, {said}" if said else title
+
+
 def _percentiles(experiment: Experiment, looks: Looks) -> Iterator[Picture]:
     """How long the slowest waited: percentiles, a picture for each load."""
-    for panel in panels(experiment):
-        for value in panel.values():
-            at = panel._replace(cells=panel.at(value))
-            lines = []
-            for cell in at.cells:
-                points = [
-                    _point(float(place), cell.figures[name], cell)
-                    for place, (name, _text) in enumerate(_PERCENTILES)
-                    if name in cell.figures and not cell.error
-                ]
-                if points:
-                    lines.append(Curve(cell.target, looks[cell.target], points))
-            if not lines:
-                continue
+    for at, said in _places(experiment):
+        lines = []
+        for cell in at.cells:
+            points = [
+                _point(float(place), cell.figures[name], cell)
+                for place, (name, _text) in enumerate(_PERCENTILES)
+                if name in cell.figures and not cell.error
+            ]
+            if points:
+                lines.append(Curve(cell.target, looks[cell.target], points))
+        if lines:
             scale = scale_for("s", [p.y for line in lines for p in line.points])
             ticks = Ticks(range(len(_PERCENTILES)), [text for _name, text in _PERCENTILES])
-            figure = curves(
-                lines, "percentile of all replies", scale.behind("Response time"), scale, ticks
-            )
-            said = f"{title_of(experiment.parameter)} {panel.value_text(value)}"
-            says = f"Percentiles of the response time at {said}, {_names(at)}. {_IN_TABLE}"
-            what = f"percentiles-{said}"
-            yield _picture(figure, panel, what, f"Response times at {said}", says)
+            label = scale.behind("Response time")
+            figure = curves(lines, "percentile of all replies", label, scale, ticks)
+            says = f"Percentiles of the response time, {said}: {_names(at)}. {_IN_TABLE}"
+            title = _titled("Response time", said)
+            yield _picture(figure, at, f"percentiles-{said}", title, says)
 
 
 def _over_time(experiment: Experiment, looks: Looks) -> Iterator[Picture]:
-    """Requests a second, second by second."""
-    for panel in panels(experiment):
+    """Requests a second over time, and what is left of them."""
+    for at, said in _places(experiment):
         lines = []
-        for cell in panel.cells:
+        for cell in at.cells:
             series = cell.series.get("requests_per_second")
             if series and not cell.error:
-                floor = max(series["y"], default=1.0) / 1e4  # a logarithm has no zero
-                pairs = zip(series["x"], series["y"], strict=False)
-                points = [Point(float(x), max(float(y), floor, 1.0)) for x, y in pairs]
-                name = cell.target
-                value = cell.parameters.get(experiment.parameter)
-                if len(panel.values()) > 1:
-                    name += f" ({panel.value_text(value)})"
-                lines.append(Curve(name, looks[cell.target], points, plain=True))
+                pairs = list(zip(series["x"], series["y"], strict=False))
+                # A logarithm has no zero: a second without a reply is drawn at a half.
+                points = [Point(float(x), max(float(y), 0.5)) for x, y in pairs]
+                lines.append(Curve(cell.target, looks[cell.target], points, plain=True))
         if lines:
             scale = scale_for("1/s", ())._replace(unit="")
             figure = curves(lines, "time, s", "Requests a second, in a typical run", scale)
-            says = f"Requests a second over time, a line for each of {_names(panel)}."
-            yield _picture(figure, panel, "over-time", "Requests a second over time", says)
-        measured = {name for cell in panel.cells for name in cell.figures}
-        yield from _one(panel, "kept_share" if "kept_share" in measured else "throughput", looks)
+            says = f"Requests a second over time, {said}, a line for each of {_names(at)}."
+            title = _titled("Requests a second over time", said)
+            yield _picture(figure, at, f"over-time-{said}", title, says)
+    kept = any("kept_share" in cell.figures for cell in experiment.cells)
+    for panel in panels(experiment):
+        yield from _one(panel, "kept_share" if kept else "throughput", looks)
 
 
 def _workers(experiment: Experiment, looks: Looks) -> Iterator[Picture]:
     """How the clients were shared among the workers."""
-    for panel in panels(experiment):
+    drawn = False
+    for at, said in _places(experiment):
         rows = []
-        for cell in panel.cells:
+        for cell in at.cells:
             series = cell.series.get("served_by_worker")
             if not series or cell.error:
                 continue
@@ -201,27 +209,31 @@ def _workers(experiment: Experiment, looks: Looks) -> Iterator[Picture]:
             remark = f"{len(served)} w." + (f", Jain {jain.median:.2f}" if jain else "")
             rows.append((cell.target, looks[cell.target], served, remark))
         if rows:
+            drawn = True
             figure = shares(rows, "clients served by each worker, as a part of all (w.: workers)")
-            says = f"A bar for each server, a part of it for each worker; {_names(panel)}."
-            yield _picture(figure, panel, "workers", "Clients served by each worker", says)
-        else:
-            yield from _one(panel, "jain_index", looks)
+            says = f"A bar for each server, a part of it for each worker, {said}; {_names(at)}."
+            title = _titled("Clients served by each worker", said)
+            yield _picture(figure, at, f"workers-{said}", title, says)
+    if not drawn:
+        yield from _general(experiment, looks)
 
 
 def _timelines(experiment: Experiment, _looks: Looks) -> Iterator[Picture]:
     """A lane a worker, a picture a target; and all in one, for the folder."""
-    for panel in panels(experiment):
-        read = [read_lanes(cell.target, cell.series) for cell in panel.cells if not cell.error]
+    for at, said in _places(experiment):
+        read = [read_lanes(cell.target, cell.series) for cell in at.cells if not cell.error]
         shown = [one for one in read if one is not None]
         end = max((one.end for one in shown), default=0.0)
         if not end:
             continue
         whole = timelines(shown, end)
-        says = f"Who served whom and when, side by side: {_names(panel)}."
-        yield _picture(whole, panel, "all", "Who served whom, and when", says, alone=False)
+        says = f"Who served whom and when, side by side, {said}: {_names(at)}."
+        title = _titled("Who served whom, and when", said)
+        yield _picture(whole, at, f"all-{said}", title, says)._replace(alone=False)
         for number, one in enumerate(shown, 1):
-            said = f"{number}-{one.target}"
-            yield _picture(timeline(one, end), panel, said, one.target, _told(one))
+            name = f"{said}-{number}-{one.target}"
+            picture = _picture(timeline(one, end), at, name, one.target, _told(one))
+            yield picture._replace(group=title)
 
 
 def _told(shown: Timeline) -> str:

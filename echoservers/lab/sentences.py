@@ -63,12 +63,12 @@ def _shown(name: str, figure: Figure) -> str:
     scale = scale_for(unit_of(name, [figure]), [figure.median])
     if figure.low is None or figure.high is None or figure.low == figure.high:
         return scale.with_unit(figure.median)
-    between = f"{scale.text(figure.low)} to {scale.with_unit(figure.high)}"
+    between = f"{scale.text(figure.low)} to {scale.text(figure.high)}"
     return f"{scale.with_unit(figure.median)} ({between})"
 
 
 def _at(panel: Panel, value: Any) -> str:
-    """``At connections 256, size 64 B:``, or nothing where there is one place only."""
+    """``With 256 connections, size 64 B,``, or nothing where there is one place only."""
     parts = [panel.title] if panel.title else []
     if value is not None and len(panel.values()) > 1:
         shown = panel.value_text(value)
@@ -76,11 +76,7 @@ def _at(panel: Panel, value: Any) -> str:
         parameter = title_of(panel.experiment.parameter)
         counted = unit and isinstance(value, int) and unit not in ("bytes", "s")
         parts.append(f"{shown} {unit}" if counted else f"{parameter} {shown}")
-    return f"At {', '.join(parts)}, " if parts else ""
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    return f"With {', '.join(parts)}, " if parts else ""
 
 
 # --- who is ahead -----------------------------------------------------------------------
@@ -97,16 +93,17 @@ def _best(panel: Panel, name: str, value: Any = None, better: str | None = None)
         return _winner(ranking, where)
     top = "highest" if ranking.better == "more" else "lowest"
     if not ranking.behind:
-        text = f"{where}no server has clearly the {top} {noun_of(name)}: the intervals of"
-        text += f" all {len(ranking.entries)} reach that of the best{_unranked(ranking)}."
-        return Sentence(_capital(text))
+        text = f"{where or 'By the intervals '}no server has clearly the {top} {noun_of(name)}:"
+        text += f" the intervals of all {len(ranking.entries)} reach that of the best"
+        text += f"{_unranked(ranking)}."
+        return Sentence(text)
     ahead = ranking.leaders[0].figure
     text = f"{where}{names(e.target for e in ranking.leaders)} cannot be told apart at the"
     text += f" {top} {noun_of(name)}; {names(e.target for e in ranking.behind)}"
     text += f" {'is' if len(ranking.behind) == 1 else 'are'} clearly behind"
     text += f" {escape(ranking.leaders[0].target)}{_unranked(ranking)}."
     claims = tuple(Claim(ranking.better, ahead, e.figure) for e in ranking.behind)
-    return Sentence(_capital(text), claims)
+    return Sentence(text, claims)
 
 
 def _winner(ranking: Ranking, where: str) -> Sentence:
@@ -116,10 +113,12 @@ def _winner(ranking: Ranking, where: str) -> Sentence:
     text += f", {_shown(ranking.name, winner.figure)}"
     times = _times(winner.figure, last.figure)
     if times is not None and times >= 1.1:
-        far = "times that of" if ranking.better == "more" else "times less than"
-        text += f", at least {times:.3g} {far} {escape(last.target)}"
+        if ranking.better == "more":
+            text += f", at least {times:.3g} times that of {escape(last.target)}"
+        else:
+            text += f"; that of {escape(last.target)} is at least {times:.3g} times as high"
     claims = tuple(Claim(ranking.better, winner.figure, e.figure) for e in ranking.behind)
-    return Sentence(_capital(f"{text}{_unranked(ranking)}."), claims)
+    return Sentence(f"{text}{_unranked(ranking)}.", claims)
 
 
 def _unranked(ranking: Ranking) -> str:
@@ -150,7 +149,7 @@ def _changes(panel: Panel, name: str, first: Any, last: Any) -> list[_Change]:
     """What becomes of each target from one swept value to another."""
     found = []
     for target in panel.targets():
-        points = {repr(x): f for x, f, cell in panel.points(target, name) if rankable(cell)}
+        points = {repr(x): f for x, f, cell in panel.points(target, name) if not _held(cell)}
         if repr(first) in points and repr(last) in points:
             found.append(_Change(target, points[repr(first)], points[repr(last)]))
     return found
@@ -162,22 +161,29 @@ def _worse(panel: Panel, name: str, first: Any, last: Any, better: str) -> Sente
     if not changes:
         return None
     hurt = [c for c in changes if beyond(c.first, c.last, better)]
-    way = f"from {panel.value_text(first)} to {panel.value_text(last)}"
-    begin = f"{panel.title}: {way}" if panel.title else way
+    what = panel.experiment.unit or title_of(panel.experiment.parameter)
+    if isinstance(last, str):
+        begin = f"With {what} {panel.value_text(last)} instead of {panel.value_text(first)}"
+    else:
+        begin = f"From {panel.value_text(first)} to {panel.value_text(last)} {what}"
+    begin += f" ({panel.title})" if panel.title else ""
     verb = "falls" if better == "more" else "rises"
     if not hurt:
-        text = f"{begin} the {noun_of(name)} of none of {count(len(changes), 'server')}"
-        return Sentence(_capital(f"{text} clearly {verb}."))
+        text = f"{begin}, the {noun_of(name)} of none of {count(len(changes), 'server')}"
+        return Sentence(f"{text} clearly {verb}.")
     most = max(hurt, key=lambda c: _times(c.first, c.last) or 0)
-    text = f"{begin} the {noun_of(name)} of {names(c.target for c in hurt)} clearly {verb}"
+    all_of = len(hurt) == len(changes) > MOST_NAMES
+    who = f"all {len(hurt)} servers" if all_of else names(c.target for c in hurt)
+    text = f"{begin}, the {noun_of(name)} of {who} clearly {verb}"
     times = _times(most.first, most.last)
     if times is not None and times >= 1.1:
-        text += f", that of {escape(most.target)} by a factor of at least {times:.3g}"
+        text += f", that of {escape(most.target)}" if len(hurt) > 1 else ","
+        text += f" by a factor of at least {times:.3g}"
     rest = len(changes) - len(hurt)
     if rest:
         text += f"; that of {count(rest, 'other')} does not clearly"
     claims = tuple(Claim(better, c.first, c.last) for c in hurt)
-    return Sentence(_capital(f"{text}."), claims)
+    return Sentence(f"{text}.", claims)
 
 
 def _past_the_knee(panel: Panel, name: str) -> Sentence | None:
@@ -203,7 +209,7 @@ def _past_the_knee(panel: Panel, name: str) -> Sentence | None:
     text += f" the {noun_of(name)} of their best setting: {escape(target)} from"
     text += f" {_shown(name, best)} at {panel.value_text(x)} to {_shown(name, last)}"
     claims = tuple(Claim("more", f[2], f[3]) for f in fallen)
-    return Sentence(_capital(f"{text}."), claims)
+    return Sentence(f"{text}.", claims)
 
 
 # --- what each experiment is about ------------------------------------------------------
@@ -236,39 +242,75 @@ def _latency(experiment: Experiment) -> Made:
 def _slow_client(experiment: Experiment) -> Made:
     for panel in panels(experiment):
         values = panel.values()
-        for value in values[1:]:
-            yield _worse(panel, "p99", values[0], value, "less")
+        for name, better in (("throughput", "more"), ("p99", "less")):
+            for value in values[1:]:
+                yield _worse(panel, name, values[0], value, better)
 
 
 def _gil(experiment: Experiment) -> Made:
     for panel in panels(experiment):
-        yield _best(panel, "kept_share")
-        found = [(c.target, c.figures["kept_share"]) for c in panel.cells
-                 if "kept_share" in c.figures and not c.error]  # fmt: skip
-        lost = [target for target, f in found if f.high is not None and f.high < 0.5]
-        if found:
-            who = names(lost) if lost else "No server"
-            verb = "keeps" if len(lost) == 1 else "keep" if lost else "clearly keeps"
+        for value in reversed(panel.values() or [None]):
+            cells = panel.cells if value is None else panel.at(value)
+            yield _best(panel, "kept_share", value)
+            found = [c for c in cells if "kept_share" in c.figures and not c.error]
+            lost = [c.target for c in found if _whole_below(c.figures["kept_share"], 0.5)]
+            who = names(lost) if lost else "no server"
+            if found:
+                yield Sentence(
+                    f"{_at(panel, value)}{who} clearly {'keeps' if len(lost) < 2 else 'keep'} less"
+                    f" than half of the throughput: {len(lost)} of {len(found)} servers."
+                )
+
+
+def _whole_below(figure: Figure, limit: float) -> bool:
+    return figure.high is not None and figure.high < limit
+
+
+def _fairness(experiment: Experiment) -> Made:
+    for panel in panels(experiment):
+        last = (panel.values() or [None])[-1]
+        yield _best(panel, "jain_index", last)
+        served = {}
+        for cell in panel.at(last) if last is not None else panel.cells:
+            amounts = (cell.series.get("served_by_worker") or {}).get("y", ())
+            if len(amounts) > 1 and not cell.error:
+                served[cell.target] = (max(amounts), min(amounts))
+        if served:
+            target = max(served, key=lambda name: served[name][0] - served[name][1])
+            most, least = served[target]
             yield Sentence(
-                f"{who} {verb} less than half of the throughput while another client computes"
-                f" ({len(lost)} of {len(found)}, by the whole interval)."
+                f"{_at(panel, last)}the busiest worker of {escape(target)} served {most:,.0f}"
+                f" clients and the least busy one {least:,.0f}, in the run that is drawn."
             )
-        yield _best(panel, "throughput")
 
 
 def _idle(experiment: Experiment) -> Made:
     for panel in panels(experiment):
-        most = (panel.values() or [None])[-1]
-        yield _best(panel, "memory_pss", most, "less")
-        if not isinstance(most, int) or most < 100:
-            continue
-        for name, thing in (("processes", "process"), ("threads", "thread")):
-            at = [c for c in panel.at(most) if name in c.figures and rankable(c)]
-            each = [c.target for c in at if c.figures[name].median >= 0.9 * most]
-            if each:
-                verb = "has" if len(each) == 1 else "have"
-                yield Sentence(f"{names(each)} {verb} a {thing} for each idle connection.")
-        yield _worse(panel, "memory_pss", panel.values()[0], most, "less")
+        values = panel.values()
+        most = values[-1] if values else None
+        yield _best(_with_all_clients(panel), "memory_pss", most, "less")
+        if isinstance(most, int) and most >= 100:
+            yield from _a_worker_each(panel, most)
+        if len(values) > 1:
+            yield _worse(panel, "memory_pss", values[0], most, "less")
+
+
+def _with_all_clients(panel: Panel) -> Panel:
+    """Without the cells of servers that did not take all clients: they had less to hold."""
+    all_taken = [
+        c for c in panel.cells
+        if "answered_share" not in c.figures or c.figures["answered_share"].median >= 1
+    ]  # fmt: skip
+    return panel._replace(cells=tuple(all_taken))
+
+
+def _a_worker_each(panel: Panel, clients: int) -> Made:
+    for name, thing in (("processes", "process"), ("threads", "thread")):
+        at = [c for c in panel.at(clients) if name in c.figures and rankable(c)]
+        each = [c.target for c in at if c.figures[name].median >= 0.9 * clients]
+        if each:
+            verb = "has" if len(each) == 1 else "have"
+            yield Sentence(f"{names(each)} {verb} a {thing} for each idle connection.")
 
 
 def _size(experiment: Experiment) -> Made:
@@ -285,18 +327,22 @@ def _work(experiment: Experiment) -> Made:
 
 def _timeline(experiment: Experiment) -> Made:
     for panel in panels(experiment):
+        values = panel.values()
         by_number: dict[int, list[str]] = {}
-        for cell in panel.cells:
+        for cell in panel.at(values[0]) if values else panel.cells:
             shown = None if cell.error else read_lanes(cell.target, cell.series)
             if shown is not None:
                 by_number.setdefault(shown.most_at_once(), []).append(cell.target)
         parts = [
-            f"{names(targets)} served {'one request' if n == 1 else f'up to {n} requests'} at a time"
-            for n, targets in sorted(by_number.items())
+            f"{names(who)} served {'one request' if n == 1 else f'up to {n} requests'} at a time"
+            for n, who in sorted(by_number.items())
         ]
         if parts:
-            yield Sentence(f"In the runs that are drawn, {'; '.join(parts)}.")
-        yield _best(panel, "makespan")
+            where = _at(panel, values[0] if values else None)
+            yield Sentence(f"{where}{'; '.join(parts)}, in the runs that are drawn.")
+    for panel in panels(experiment):
+        for value in panel.values() or [None]:
+            yield _best(panel, "makespan", value)
 
 
 def _datagram(experiment: Experiment) -> Made:
@@ -321,7 +367,7 @@ def _backlog(experiment: Experiment) -> Made:
         elif at:
             yield Sentence(f"{where}onnections were not clearly refused by any server.")
     for panel in panels(experiment):
-        yield _best(panel, "connect_p99", (panel.values() or [None])[-1])
+        yield _best(panel, "connect_max", (panel.values() or [None])[-1])
 
 
 def _last_resort(experiment: Experiment) -> Made:
@@ -349,6 +395,7 @@ def _held(cell: Cell) -> bool:
 _SPECIAL: dict[str, Callable[[Experiment], Made]] = {
     "scaling": _scaling,
     "latency": _latency,
+    "fairness": _fairness,
     "slow-client": _slow_client,
     "gil": _gil,
     "idle": _idle,
