@@ -1,17 +1,18 @@
 """Whether it was the generator that set the pace: its ceiling, and when it was near it.
 
 A generator that is always busy measures itself.  Its ceiling is the rate at which its one
-processor has nothing left: messages a second, divided by the share of the time for which
-they kept it busy.  That is measured against a reflector, the cheapest server there can be
-without a C compiler, on a processor of its own, with the same load as is to be measured.
-No faster reflector is needed: the less often the generator waits the fewer waits each message
-pays for, so that what is said of it beyond the measured point is rather too low than too high,
-and a run is called limited too early rather than too late.
+processor has nothing left, the inverse of the time that a message takes of it.  To tell that,
+generator and reflector (the cheapest server there can be without a C compiler) are put on the
+*same* processor: then neither ever sleeps, the generator finds as many replies at a time as it
+will when it is pressed hardest, and its CPU time is its own, whatever the reflector takes and
+whoever else uses the machine.  With a processor for each, the generator would wait for the
+reflector, and pay for a sleep with nearly every message; what is left of its time is then no
+measure of what it could do.
 
-The ceiling alone would not find a generator that is held up in this one run, by a server on
-its processor or by the machine.  So what counts is, first, how busy it was in the run itself:
-time in which it was ready and had no processor counts as busy, and so does time in which it
-was stopped, since all that does not count is the wait for the server.
+The ceiling alone would not find a generator that is held up in one run, by a server on its
+processor or by the machine.  So what counts first is how busy it was in the run itself: time
+in which it was ready and had no processor counts as busy, and so does time in which it was
+stopped, since all that does not count is the wait for the server.
 """
 
 import contextlib
@@ -33,6 +34,10 @@ LIMIT = 0.9
 """The share of its ceiling from which on the generator sets the pace: beyond it queues of its
 own form, and what they add to a latency is a multiple of the time that a message takes."""
 
+DELAYED = 0.25
+"""The share of the time for which the generator may wait for a processor: with one of its own,
+on a quiet machine, it is a hundredth; with the server on the same one it is near a half."""
+
 TAIL = 0.5
 """The share of the 99th percentile that may be the generator's own lateness: beyond it the tail
 is more its own than the server's."""
@@ -52,40 +57,31 @@ class Ceiling:
     pipeline: int
     rate: float
     """Messages a second (of churn: connections) at which it would always be busy."""
-    measured_rate: float
-    """What the reflector and it reached together."""
-    busy: float
-    """The share of the time for which that kept it busy."""
+
+    @property
+    def cost(self) -> float:
+        """Seconds of its processor that a message takes."""
+        return 1 / self.rate
 
 
 def calibrate(
-    plan: LoadPlan,
-    cpus: frozenset[int] | set[int] | None = None,
-    reflector_cpus: frozenset[int] | set[int] | None = None,
-    seconds: float = SECONDS,
+    plan: LoadPlan, cpus: frozenset[int] | set[int] | None = None, seconds: float = SECONDS
 ) -> Ceiling:
     """The ceiling for a load like that of *plan*, whose endpoint is not used.
 
-    :param cpus: what the generator runs on, as it will when it measures.
-    :param reflector_cpus: what the reflector runs on: the server's.
+    What is sent as scheduled costs what it costs in a closed loop.
+
+    :param cpus: what the generator runs on, as it will when it measures; one of them is used.
+    :param seconds: of the run; its start takes as long again.
     :raises LoadError: the reflector could not be started, or did not answer.
     """
-    with _reflector(plan.transport, reflector_cpus) as endpoint:
-        result = run_load(
-            replace(
-                plan,
-                endpoint=endpoint,
-                duration=seconds,
-                warmup=WARMUP,
-                requests=None,
-                idle=0,
-                slow=0,
-                silent=0,
-                half=0,
-            ),
-            cpus,
-        )
-    if result.ended or not result.received or not result.busy:
+    one = frozenset([min(cpus or os.sched_getaffinity(0))])
+    shape = "closed" if plan.is_scheduled else plan.shape
+    load = replace(plan, shape=shape, duration=seconds, warmup=WARMUP, requests=None, rate=None)
+    load = replace(load, idle=0, slow=0, silent=0, half=0)
+    with _reflector(plan.transport, one) as endpoint:
+        result = run_load(replace(load, endpoint=endpoint), one)
+    if result.ended or not result.received or not result.cpu_seconds:
         raise LoadError(f"the reflector gave no answer: {result.ended or 'no message came'}")
     return Ceiling(
         shape=plan.shape,
@@ -93,9 +89,7 @@ def calibrate(
         connections=plan.connections,
         size=plan.size,
         pipeline=plan.pipeline,
-        rate=result.throughput / result.busy,
-        measured_rate=result.throughput,
-        busy=result.busy,
+        rate=result.received / result.cpu_seconds,
     )
 
 
@@ -103,16 +97,21 @@ def generator_limit(result: LoadResult, ceiling: Ceiling | None = None) -> str |
     """Why *result* tells of the generator rather than of the server; None: it does not."""
     if result.busy >= LIMIT:
         return f"the generator was busy for {result.busy:.0%} of the time"
+    if result.seconds and result.delayed >= DELAYED * result.seconds:
+        return (
+            f"the generator had no processor to run on for {result.delayed / result.seconds:.0%}"
+            " of the time"
+        )
     if ceiling is not None and result.throughput >= LIMIT * ceiling.rate:
         return (
             f"{result.throughput:,.0f} messages/s are {result.throughput / ceiling.rate:.0%} of"
             f" the {ceiling.rate:,.0f} that the generator can make"
         )
-    if len(result.lateness) and len(result.latencies):
+    if len(result.lateness):
         import numpy as np
 
         late = float(np.percentile(result.lateness, 99))
-        tail = float(np.percentile(result.latencies, 99))
+        tail = float(np.percentile(result.latencies, 99)) if result.received else 0.0
         if late > TAIL * tail:
             return (
                 f"messages left {late * 1e6:,.0f} us late (p99), of {tail * 1e6:,.0f} us that"
@@ -122,13 +121,12 @@ def generator_limit(result: LoadResult, ceiling: Ceiling | None = None) -> str |
 
 
 @contextlib.contextmanager
-def _reflector(transport: str, cpus: frozenset[int] | set[int] | None) -> Iterator[str]:
+def _reflector(transport: str, cpus: frozenset[int]) -> Iterator[str]:
     """A reflector that serves, and its endpoint."""
     if transport == "tls":
         from ...targets import RunningTarget, Target
 
-        pinned = None if cpus is None else frozenset(cpus)
-        with RunningTarget(Target.of_mode("epoll-tls"), cpus=pinned) as target:
+        with RunningTarget(Target.of_mode("epoll-tls"), cpus=cpus) as target:
             yield target.endpoint
         return
     with tempfile.TemporaryDirectory(prefix="echo") as folder:
@@ -142,8 +140,7 @@ def _reflector(transport: str, cpus: frozenset[int] | set[int] | None) -> Iterat
             env=program_environment(),
         )
         try:
-            if cpus is not None:
-                os.sched_setaffinity(process.pid, cpus)
+            os.sched_setaffinity(process.pid, cpus)
             assert process.stdout is not None
             endpoint = process.stdout.readline().decode().strip()
             if not endpoint:

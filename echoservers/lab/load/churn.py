@@ -10,7 +10,7 @@ import socket
 from array import array
 from typing import Any
 
-from .loop import READ, WRITE, Done, Loop, RunEnded, Steps, clock, reason_of
+from .loop import READ, WRITE, Done, Loop, RunEnded, Steps, WrongReply, clock, reason_of
 from .messages import Rings
 from .plan import LoadPlan
 from .sockets import Dialler, finish_connect
@@ -69,7 +69,7 @@ class _Visitor(StreamClient):
         while (data := self.receive_some(1)) is None:
             yield
         if data:
-            raise RunEnded(f"connection {self.number}: more came than was sent")
+            raise WrongReply(f"connection {self.number}: more came than was sent")
         self._load.finished()
 
 
@@ -83,7 +83,7 @@ class ChurnLoad:
         """Those that failed, and try again at the next tick."""
         self._left = plan.requests if plan.requests is not None else -1
         self._open = self._left
-        self._quiet_since, self._seen = 0.0, -1
+        self._quiet_since, self._seen = 0.0, 0
         dialler.use_many_sources()
         rings = Rings(plan.connections, plan.size, plan.message)
         self._clients = [
@@ -96,12 +96,14 @@ class ChurnLoad:
         """Nothing before the run: to connect is what is measured."""
         return 0
 
+    def start(self, at: float) -> None:
+        """All of them begin at once."""
+        self._quiet_since = at
+        for client in self._clients:
+            client.resume()
+
     def run(self, until: float) -> None:
         """Go on until the time *until*."""
-        if self._seen < 0:
-            self._seen, self._quiet_since = 0, clock()
-            for client in self._clients:
-                client.resume()
         self._loop.run(until)
 
     def finish(self) -> None:

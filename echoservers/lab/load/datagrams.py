@@ -40,7 +40,7 @@ class _Socket:
         self.loop = loop
         self.number = number
         self.lost = 0
-        self.ring = rings.of(number)
+        self.ring = list(dict.fromkeys(rings.of(number)))  # of a short message there are few
         self._dialler = dialler
         self._socket: Any = None
 
@@ -119,7 +119,9 @@ class _Asking(_Socket):
                     self.starts.append(sent_at)
                     break
                 if size <= KEY_SIZE or data not in known:
-                    raise WrongReply(difference(self.number, len(self.ends), message, data))
+                    raise WrongReply(
+                        difference(self.number, len(self.ends) * size, size, message, data)
+                    )
                 # One that was given up, or came twice: not what we wait for.
 
 
@@ -132,7 +134,6 @@ class ClosedDatagrams:
         self._clients = [
             _Asking(loop, dialler, rings, number) for number in range(plan.connections)
         ]
-        self._begun = False
         loop.answered = lambda: sum(len(client.ends) for client in self._clients)
         loop.on_tick.append(self._look)
 
@@ -142,12 +143,13 @@ class ClosedDatagrams:
             client.dial()
         return len(self._clients)
 
+    def start(self, at: float) -> None:
+        """Each sends its first."""
+        for client in self._clients:
+            client.begin()
+
     def run(self, until: float) -> None:
         """Go on until the time *until*."""
-        if not self._begun:
-            self._begun = True
-            for client in self._clients:
-                client.begin()
         self._loop.run(until)
 
     def finish(self) -> None:
@@ -218,7 +220,7 @@ class _Offering(_Socket):
                 continue
             place = places.get(data[start:stop])
             if place is None or data != ring[place]:
-                raise WrongReply(difference(self.number, load.count, ring[place or 0], data))
+                raise WrongReply(difference(self.number, 0, len(data) or 1, ring[place or 0], data))
             index, ways[place] = ways[place], -1
             if index >= 0:
                 ends[index] = clock()
@@ -251,12 +253,14 @@ class OpenDatagrams:
             client.dial()
         return len(self._clients)
 
+    def start(self, at: float) -> None:
+        """The first datagram is due at the time *at*."""
+        for client in self._clients:
+            client.begin()
+        self._schedule.begin(at, [client.send_message for client in self._clients])
+
     def run(self, until: float) -> None:
         """Go on until the time *until*."""
-        if not self._schedule.senders:
-            for client in self._clients:
-                client.begin()
-            self._schedule.senders = [client.send_message for client in self._clients]
         self._schedule.run(until)
 
     def finish(self) -> None:
@@ -271,9 +275,7 @@ class OpenDatagrams:
 
     def outcome(self) -> tuple[dict[str, Any], dict[str, "array[Any]"]]:
         """What is to be said of it, and the samples."""
-        schedule = self._schedule
-        return {"samples": "datagram", "connected": len(self._clients)}, {
-            "due": schedule.due[: schedule.gone],
-            "left": schedule.left[: schedule.gone],
-            "ends": self.ends[: schedule.gone],
+        times = self._schedule.times()
+        return {"samples": "datagram", "connected": len(self._clients)}, times | {
+            "ends": self.ends[: len(times["due"])]
         }

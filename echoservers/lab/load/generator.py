@@ -36,6 +36,7 @@ class _Load(Protocol):
     """What the clients of one shape do."""
 
     def dial(self) -> int: ...
+    def start(self, at: float) -> None: ...
     def run(self, until: float) -> None: ...
     def finish(self) -> None: ...
     def close(self) -> None: ...
@@ -64,19 +65,17 @@ class _Window:
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
-        self.begin = self.end = 0.0
         self._marks: list[tuple[float, ...]] = []
 
-    def mark(self) -> None:
-        """It begins, or ends."""
-        self._marks.append(
-            (clock(), time.process_time(), self._loop.waited, run_delay(), self._loop.spun)
-        )
+    def mark(self, at: float) -> None:
+        """It begins, or ends, at the time *at*, which has come."""
+        loop = self._loop
+        self._marks.append((at, clock(), time.process_time(), loop.waited, run_delay(), loop.spun))
 
     def numbers(self) -> dict[str, float]:
         """All zero, if it never began."""
-        first, last = (self._marks * 2)[:2] if self._marks else ((0.0,) * 5,) * 2
-        names = ("seconds", "cpu_seconds", "waited", "delayed", "spun_seconds")
+        first, last = (self._marks * 2)[:2] if self._marks else ((0.0,) * 6,) * 2
+        names = ("seconds", "wall", "cpu_seconds", "waited", "delayed", "spun_seconds")
         return {"begin": first[0]} | {
             name: after - before for name, before, after in zip(names, first, last, strict=True)
         }
@@ -131,24 +130,26 @@ def _run(
         wanted = loop.settled + load.dial()
         loop.run_until(lambda: loop.settled >= wanted, clock() + CONNECT_TIME)
         loop.start_watch()
-        begin = clock() + plan.warmup
+        now = clock()
+        begin = now + plan.warmup
+        load.start(now)
         load.run(begin)
-        window.mark()
+        window.mark(begin)
         phases.say("measuring")
         load.run(begin + plan.duration)
-        window.mark()
+        window.mark(begin + plan.duration)
         phases.say("measured")
         load.finish()
         phases.say("finished")
         phases.wait()
     except Done:
-        window.mark()
+        window.mark(clock())
         phases.say("measured")
     except WrongReply as wrong:
-        window.mark()
+        window.mark(clock())
         return {"ended": "a reply was wrong", "wrong": str(wrong)}
     except RunEnded as end:
-        window.mark()
+        window.mark(clock())
         return {"ended": str(end), "wrong": None}
     return {"ended": None, "wrong": None}
 

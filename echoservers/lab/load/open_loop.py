@@ -33,11 +33,13 @@ class OpenLoad:
             client.dial()
         return len(self._clients)
 
+    def start(self, at: float) -> None:
+        """The first message is due at the time *at*."""
+        self._loop.on_tick.append(lambda _now: open_connections(self._clients, self._loop))
+        self._schedule.begin(at, [client.send_message for client in self._clients])
+
     def run(self, until: float) -> None:
         """Go on until the time *until*."""
-        if not self._schedule.senders:
-            self._schedule.senders = [client.send_message for client in self._clients]
-            self._loop.on_tick.append(lambda _now: open_connections(self._clients, self._loop))
         self._schedule.run(until)
 
     def finish(self) -> None:
@@ -51,13 +53,13 @@ class OpenLoad:
 
     def outcome(self) -> tuple[dict[str, Any], dict[str, "array[Any]"]]:
         """What is to be said of it, and the samples."""
-        clients, schedule = self._clients, self._schedule
-        return {"connected": sum(client.began > 0 for client in clients)}, {
+        clients = self._clients
+        replies: dict[str, array[Any]] = {
             "ends": join([client.ends for client in clients]),
             "counts": array("q", [len(client.ends) for client in clients]),
-            "due": schedule.due[: schedule.gone],
-            "left": schedule.left[: schedule.gone],
         }
+        connected = sum(client.began > 0 for client in clients)
+        return {"connected": connected}, replies | self._schedule.times()
 
     def _answered(self) -> int:
         return sum(len(client.ends) for client in self._clients)

@@ -37,7 +37,7 @@ class LoadResult:
     wrong: str | None
     """The first byte that came back and had not been sent, in words; None: all were right."""
     sent: int
-    """Messages of the window: answered, lost and on their way at its end."""
+    """Messages of the window: answered, lost (or due and never sent), on their way at its end."""
     received: int
     """Those of them that were answered, and so the number of samples."""
     lost: int
@@ -92,7 +92,7 @@ class LoadResult:
         """Replies a second over time: the middles of whole intervals of *width*, and the rates."""
         import numpy as np
 
-        edges = np.arange(0.0, self.seconds + width * 1e-6, width)
+        edges = np.arange(0.0, self.seconds + width * 1e-6, width)  # sums of widths are rounded
         if len(edges) < 2:
             return np.zeros(0), np.zeros(0)
         counts, _ = np.histogram(self.starts + self.latencies - self.begin, edges)
@@ -150,17 +150,17 @@ def _busy(told: dict[str, Any]) -> float:
     Where it waited for a processor after the server's reply had woken it up, it had something
     to do; where it lost its processor meanwhile, that time counts already.
     """
-    if not told["seconds"]:
+    if not told["wall"]:
         return 0.0
-    working = told["seconds"] - told["waited"]
+    working = told["wall"] - told["waited"]
     lost_at_work = max(0.0, working - max(0.0, told["cpu_seconds"] - told["spun_seconds"]))
     woken_late = max(0.0, told["delayed"] - lost_at_work)
-    busy: float = 1 - max(0.0, told["waited"] - woken_late) / told["seconds"]
+    busy: float = 1 - max(0.0, told["waited"] - woken_late) / told["wall"]
     return min(1.0, busy)
 
 
 def _notes(told: dict[str, Any]) -> tuple[str, ...]:
-    share = told["delayed"] / told["seconds"] if told["seconds"] else 0.0
+    share = told["delayed"] / told["wall"] if told["wall"] else 0.0
     if share < DELAYED_SHARE:
         return ()
     return (f"for {share:.0%} of the time the generator had no processor to run on",)

@@ -45,15 +45,15 @@ class Schedule:
         """When each message is due; `begin` fills it in."""
         self.left = array("d", bytes(8 * len(self._offsets)))
         """When each message left."""
+        self._until = 0.0
         self.gone = 0
         """Messages that have left, or had to."""
-        self.senders: Sequence[Callable[[int], None]] = ()
-        """Of every client; each is given the number of the message."""
+        self._senders: Sequence[Callable[[int], None]] = ()
 
-    def begin(self) -> None:
-        """The first message is due now."""
-        now = clock()
-        self.due = array("d", [now + offset for offset in self._offsets])
+    def begin(self, at: float, senders: Sequence[Callable[[int], None]]) -> None:
+        """The first message is due at the time *at*; *senders* are called in turn."""
+        self._senders = senders
+        self.due = array("d", [at + offset for offset in self._offsets])
         self.due.append(inf)
 
     def run(self, until: float) -> None:
@@ -61,8 +61,7 @@ class Schedule:
 
         :raises RunEnded: it makes no sense to go on.
         """
-        if not self.due:
-            self.begin()
+        self._until = until
         loop, poll, steps = self._loop, self._loop.epoll.poll, self._loop.steps
         descriptor = [loop.epoll.fileno()]
         alarm = 0.0
@@ -88,9 +87,18 @@ class Schedule:
             except (StopIteration, OSError) as error:
                 loop.ended(fd, error)
 
+    def times(self) -> "dict[str, array[float]]":
+        """When each message was due and left; what never left, not before the end."""
+        if not self.due:
+            return {"due": array("d"), "left": array("d")}
+        end = min(self._until, clock())
+        for number in range(self.gone, len(self.left)):
+            self.left[number] = max(self.due[number], end)
+        return {"due": self.due[:-1], "left": self.left}
+
     def _send(self, now: float) -> float:
         """Send some of what is due; the time."""
-        due, left, senders = self.due, self.left, self.senders
+        due, left, senders = self.due, self.left, self._senders
         number = self.gone
         last, clients = number + BURST, len(senders)
         while due[number] <= now and number < last:

@@ -162,7 +162,7 @@ class StreamClient:
         size, received, view = len(message), 0, memoryview(message)
         while True:
             if data is not None:
-                self._check(data, message, received)
+                self._check(data, message, received, len(self.ends) * size + received)
                 received += len(data)
                 if received == size:
                     return
@@ -214,7 +214,7 @@ class StreamClient:
                 continue
             if not stream.startswith(data, received % length) or not data:
                 start = received % length
-                self._check(data, stream[start : start + room], 0)
+                self._check(data, stream[start : start + room], 0, received)
             received += len(data)
             if received // size > done:
                 now = clock()
@@ -270,8 +270,8 @@ class StreamClient:
             return None
         return data
 
-    def _check(self, data: bytes, expected: bytes, at: int) -> None:
-        """That *data* is what *expected* has from the byte *at*.
+    def _check(self, data: bytes, expected: bytes, at: int, position: int) -> None:
+        """That *data*, *position* bytes after the first, is what *expected* has from *at*.
 
         :raises ClosedByServer: it is the end of the stream.
         :raises WrongReply: it differs.
@@ -279,4 +279,4 @@ class StreamClient:
         if not data:
             raise ClosedByServer
         if not expected.startswith(data, at):
-            raise WrongReply(difference(self.number, len(self.ends), expected[at:], data))
+            raise WrongReply(difference(self.number, position, self._size, expected[at:], data))
