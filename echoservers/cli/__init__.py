@@ -3,6 +3,7 @@
     python -m echoservers --mode threading-tcp     serve (the word `serve` may be left out)
     python -m echoservers modes                    every mode, and whether it works here
     python -m echoservers client ENDPOINT          talk to a server
+    python -m echoservers compare TARGET ...       measure servers side by side
 
 Exit codes: 0 done; 1 it failed; 2 wrong usage.  An error is one line on standard error.
 """
@@ -17,6 +18,7 @@ __all__ = ["main", "say"]
 COMMANDS = {
     "serve": "serve in one of the modes (the default)",
     "modes": "list the modes and say which are available here",
+    "compare": "measure servers side by side",
     "client": "send lines to an echo server, or measure round trips",
 }
 

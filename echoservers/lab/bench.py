@@ -8,6 +8,7 @@ of) is kept here, and goes when the server has gone.
 import contextlib
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -22,7 +23,8 @@ from .environment import Pinning
 from .experiments.base import Sample, Timing
 from .handlers import WORK_HANDLER
 from .limits import what_limits
-from .load import LoadError, LoadPlan, LoadResult, run_load
+from .load import Ceiling, LoadError, LoadPlan, LoadResult, generator_limit, run_load
+from .meter import Meter, Usage
 from .stats import needed_samples, percentile
 
 __all__ = ["Bench", "CellError", "Loaded", "prepared"]
@@ -53,24 +55,14 @@ class Closable(Protocol):
 C = TypeVar("C", bound=Closable)
 
 
-class Usage(NamedTuple):
-    """What was used between two moments."""
-
-    seconds: float
-    server_cpu: float | None
-    machine_cpu: float | None
-    switches: int | None
-
-
 class Loaded(NamedTuple):
     """A load that has been put on the server, and what went on meanwhile."""
 
     plan: LoadPlan
     result: LoadResult
     usage: Usage | None
-    after: Snapshot | None
-    began: float | None
-    """When the window began, on `time.monotonic`'s clock."""
+    standing: Snapshot | None
+    """The processes, with their memory, while all connections still stood."""
 
 
 def prepared(target: Target, options: dict[str, Any], works: bool) -> Target:
@@ -81,7 +73,10 @@ def prepared(target: Target, options: dict[str, Any], works: bool) -> Target:
     if target.mode is None:
         return target
     mode, given = parse_mode_spec(target.mode)
-    known = options_of(server_class(mode.name))
+    cls = server_class(mode.name)
+    known = options_of(cls)
+    if "workers" in known:  # as many as without pinning: it would see only its own processors
+        options = {"workers": cls.workers, **options}  # type: ignore[attr-defined]
     added = {name: v for name, v in options.items() if name in known and name not in given}
     spec = target.mode
     if added:
@@ -109,7 +104,7 @@ class Bench:
         pinning: Pinning | None,
         server_cpus: int,
         seed: int,
-        ceiling: Callable[[LoadPlan], float | None],
+        ceiling: Callable[[LoadPlan], Ceiling | None],
     ) -> None:
         self.target = target
         self.duration, self.warmup = timing.duration, timing.warmup
@@ -173,18 +168,26 @@ class Bench:
         plan = {"duration": self.duration, "warmup": self.warmup, **plan}
         plan.setdefault("timeout", plan["duration"] + 2 if may_be_silent else self.timeout)
         chosen = LoadPlan(endpoint=self.endpoint, shape=shape, seed=self._seed, **plan)
-        meter = _Meter(self._watch)
+        loaded = self._load(chosen)
+        if not (loaded.result.received or loaded.result.ended or may_be_silent):
+            # The window was short.  To be slow is no fault: it hangs if this is not enough.
+            loaded = self._load(replace(chosen, duration=chosen.timeout))
+        result = loaded.result
+        if not may_be_silent and (result.ended is not None or not result.received):
+            raise CellError(self.explained(result.ended or "nobody was answered"))
+        return loaded
+
+    def _load(self, plan: LoadPlan) -> Loaded:
+        meter = Meter(self._watch)
         try:
-            result = run_load(chosen, self._generator_cpus(), on_phase=meter.phase)
+            result = run_load(plan, self._generator_cpus(), on_phase=meter.phase)
         except LoadError as error:
             raise CellError(self.explained(str(error))) from error
         if result.wrong is not None:
             raise CellError(self.explained(f"a reply differs: {result.wrong}"))
         if self._running.has_ended:
             raise CellError(self.explained("it ended while it was measured"))
-        if not result.received and not may_be_silent:
-            raise CellError(self.explained("nobody was answered"))
-        return Loaded(chosen, result, meter.usage(), meter.after, meter.began)
+        return Loaded(plan, result, meter.usage(), meter.standing)
 
     def load_beside(self, connections: int, order: bytes, duration: float) -> list[float]:
         """Let further clients send *order* again and again; when each request began.
@@ -210,7 +213,7 @@ class Bench:
         """
         duration = max(self.duration * PEAK_SHARE, 0.1)
         loaded = self.load(connections=connections, duration=duration)
-        return loaded.result.received / loaded.result.seconds
+        return loaded.result.throughput
 
     def clients_at_once(self, most: int) -> int:
         """How many clients can be served at a time, as far as it is known; *most* or fewer."""
@@ -251,29 +254,52 @@ class Bench:
         """The figures that every load gives."""
         result, usage = loaded.result, loaded.usage
         sample = Sample()
-        sample.figures["throughput"] = result.received / result.seconds
-        self.add_percentiles(sample, result.latencies, PERCENTILES)
-        if len(result.latencies):
-            sample.figures["max"] = float(result.latencies.max())
+        sample.figures["throughput"] = result.throughput
+        if self._add_clients(sample, loaded):
+            self.add_percentiles(sample, result.latencies, PERCENTILES)
+            if len(result.latencies):
+                sample.figures["max"] = float(result.latencies.max())
         if result.received:
             _add_costs(sample.figures, loaded)
-        if loaded.after is not None:
-            sample.figures["threads"] = float(loaded.after.threads)
-            sample.figures["processes"] = float(loaded.after.processes)
-            sample.figures["descriptors"] = float(loaded.after.descriptors)
-            sample.figures["memory_pss"] = float(loaded.after.memory.pss)
-        _add_clients(sample, loaded)
+        if loaded.standing is not None:
+            sample.figures["threads"] = float(loaded.standing.threads)
+            sample.figures["processes"] = float(loaded.standing.processes)
+            sample.figures["descriptors"] = float(loaded.standing.descriptors)
+            sample.figures["memory_pss"] = float(loaded.standing.memory.pss)
+        sample.notes += result.notes
         for reason, number in result.errors.items():
             sample.notes.append(f"{number} x {reason}")
         cpu = None if usage is None or usage.server_cpu is None else usage.server_cpu
+        why = generator_limit(result, self._ceiling(loaded.plan)) if result.received else None
         sample.limited_by = what_limits(
             result,
             server_share=None if cpu is None or usage is None else cpu / usage.seconds,
             server_cpus=self._server_cpus,
-            processes=1 if loaded.after is None else loaded.after.processes,
-            ceiling=self._ceiling(loaded.plan),
+            processes=1 if loaded.standing is None else loaded.standing.processes,
+            generator=why,
         )
+        if sample.limited_by == "generator" and why is not None:
+            sample.notes.append("generator-limited: the generator was busy, or late, itself")
         return sample
+
+    @staticmethod
+    def _add_clients(sample: Sample, loaded: Loaded) -> bool:
+        """How many of the clients were answered at all; whether that is all of them.
+
+        Who waits until the end has no response time, and would be missing in every percentile.
+        """
+        plan, result = loaded.plan, loaded.result
+        if plan.shape not in ("closed", "open"):
+            return True
+        served = int((result.by_client() > 0).sum())
+        if plan.connections > 1:
+            sample.figures["clients_served"] = float(served)
+        if served < plan.connections:
+            sample.notes.append(
+                "not all clients were served: those who wait have no response time, so there is"
+                " none of all"
+            )
+        return served == plan.connections
 
     @staticmethod
     def add_percentiles(
@@ -288,9 +314,7 @@ class Bench:
             else:
                 sample.figures[name] = found
         if missing:
-            sample.notes.append(
-                f"too few samples a run for {', '.join(missing)}: the fewest are {len(values):,}"
-            )
+            sample.notes.append(f"too few samples in a run for {', '.join(missing)}")
 
     def explained(self, what: str) -> str:
         """*what* went wrong, with how the server has ended and its last words."""
@@ -302,78 +326,6 @@ class Bench:
 
     def _generator_cpus(self) -> frozenset[int] | None:
         return None if self._pinning is None else self._pinning.generator
-
-
-class _Meter:
-    """Looks at the processes when the window of a load begins, and when it ends."""
-
-    def __init__(self, watch: Watch | None) -> None:
-        self._watch = watch
-        self._before: Snapshot | None = None
-        self._machine = 0.0, 0.0
-        self.after: Snapshot | None = None
-        self.began: float | None = None
-        self._ended = 0.0
-
-    def phase(self, name: str) -> None:
-        """The generator says ``measuring`` when the window begins, ``measured`` when it ends."""
-        if name == "measuring":
-            self._before = self._look()
-            self._machine = _machine_cpu(), 0.0
-            self.began = time.monotonic()
-        elif name == "measured":
-            self._ended = time.monotonic()
-            self._machine = self._machine[0], _machine_cpu()
-            self.after = self._look()
-            if self.after is not None:  # the memory after the rest, which it takes longest
-                with contextlib.suppress(CannotWatch):
-                    assert self._watch is not None
-                    full = self._watch.look(threads=False, memory=True)
-                    everybody = {
-                        pid: process._replace(memory=full.everybody[pid].memory)
-                        for pid, process in self.after.everybody.items()
-                        if pid in full.everybody
-                    }
-                    self.after = self.after._replace(everybody=everybody)
-
-    def usage(self) -> Usage | None:
-        if self.began is None or not self._ended:
-            return None
-        machine = self._machine[1] - self._machine[0]
-        cpu, switches = None, None
-        if self._before is not None and self.after is not None:
-            cpu = cpu_between(self._before, self.after)
-            switches = sum(self.after.switches) - sum(self._before.switches)
-        seconds = self._ended - self.began
-        return Usage(seconds, cpu, machine if machine > 0 else None, switches)
-
-    def _look(self) -> Snapshot | None:
-        if self._watch is None:
-            return None
-        with contextlib.suppress(CannotWatch):
-            return self._watch.look()
-        return None
-
-
-def cpu_between(before: Snapshot, after: Snapshot) -> float:
-    """CPU seconds of all processes: finely where no thread has ended, else in steps of 10 ms."""
-    fine, coarse = after.cpu_since(before), after.cpu - before.cpu
-    # What has ended is in the coarse figure only; rounding moves that by a step a process.
-    step = 0.01 * (1 + after.processes)
-    return coarse if coarse - fine > step else fine
-
-
-def _machine_cpu() -> float:
-    """CPU seconds that all processors have worked since the start of the system (proc(5))."""
-    import os
-
-    try:
-        with open("/proc/stat") as file:
-            fields = [int(field) for field in file.readline().split()[1:]]
-    except OSError:
-        return 0.0
-    user, nice, system, _idle, _iowait, irq, softirq = fields[:7]
-    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 
 
 def _add_costs(figures: dict[str, float], loaded: Loaded) -> None:
@@ -390,14 +342,3 @@ def _add_costs(figures: dict[str, float], loaded: Loaded) -> None:
     ):
         if value is not None:
             figures[name] = max(0.0, value / messages)
-
-
-def _add_clients(sample: Sample, loaded: Loaded) -> None:
-    """How many of the clients got any answer, where not all of them did."""
-    plan, result = loaded.plan, loaded.result
-    if plan.shape == "churn" or plan.shape == "datagram" or plan.connections == 1:
-        return
-    served = len(np.unique(result.clients)) if len(result.clients) else 0
-    sample.figures["clients_served"] = float(served)
-    if served < plan.connections:
-        sample.notes.append(f"{served} of {plan.connections} clients were served, the others wait")

@@ -1,7 +1,8 @@
 """From the samples of single runs to the cells and ratios of the results."""
 
+import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from statistics import median
 
 from . import results
@@ -9,7 +10,7 @@ from .experiments.base import Experiment, Parameters, Sample
 from .figures import kind_of
 from .stats import interval, paired_ratio, verdict
 
-__all__ = ["Collection"]
+__all__ = ["Collection", "alike"]
 
 Key = tuple[str, tuple[tuple[str, int | float | str], ...]]
 
@@ -81,7 +82,7 @@ class Collection:
         cell = results.Cell(target, dict(parameters))
         cell.error = next((sample.error for sample in found if sample.error), None)
         cell.limited_by = _most_common([sample.limited_by for sample in found])
-        cell.notes = list(dict.fromkeys(note for sample in found for note in sample.notes))
+        cell.notes = alike(note for sample in found for note in sample.notes)
         by_round = [self._figures(target, parameters, turn) for turn in range(self._rounds)]
         for name in dict.fromkeys(name for figures in by_round for name in figures):
             cell.figures[name] = self._figure(name, [figures.get(name) for figures in by_round])
@@ -129,6 +130,23 @@ class Collection:
                     yield results.Ratio(
                         cell.target, cell.parameters, name, other.target, *ratio, said
                     )
+
+
+def alike(notes: Iterable[str]) -> list[str]:
+    """*notes*, of those that differ in their numbers only the one with the largest."""
+    kept: dict[str, str] = {}
+    for note in notes:
+        pattern = _NUMBER.sub("#", note)
+        if pattern not in kept or _numbers(note) > _numbers(kept[pattern]):
+            kept[pattern] = note
+    return list(kept.values())
+
+
+_NUMBER = re.compile(r"\d[\d,.]*")
+
+
+def _numbers(note: str) -> list[float]:
+    return [float(found.replace(",", "").rstrip(".")) for found in _NUMBER.findall(note)]
 
 
 def _setting(parameters: Parameters) -> tuple[tuple[str, int | float | str], ...]:

@@ -134,6 +134,7 @@ class _Guest:
             self._give_up()
         else:
             selector.unregister(self._socket)
+            self._socket.close()  # and the next one can be served
             self.arrival = self.arrival._replace(answered=took)
             self.waits = False
 

@@ -11,9 +11,6 @@ FULL = 0.9
 """Share of a processor from which on it is said to be used up: the rest is the waiting between
 two messages, and the time that the kernel bills to neither side."""
 
-CEILING = 0.9
-"""Share of what the generator can do at most from which on the server's pace is not known."""
-
 
 def what_limits(
     result: "LoadResult",
@@ -21,22 +18,20 @@ def what_limits(
     server_share: float | None,
     server_cpus: int,
     processes: int,
-    ceiling: float | None,
+    generator: str | None,
 ) -> str | None:
     """``server``, ``generator``, ``time`` (nobody was answered), or None: neither was busy.
+
+    A server that has used up what it may use cannot do more, however busy the generator is.
 
     :param server_share: processors that the server used, on average; None: it is not known.
     :param server_cpus: how many it may use.
     :param processes: how many it has; one alone uses about one processor, for Python's lock.
-    :param ceiling: messages a second of which the generator is known to be capable.
+    :param generator: why the generator may have set the pace, as `generator_limit` tells.
     """
     if not result.received:
         return "time"
     usable = server_cpus if processes > 1 else 1
-    server_full = server_share is not None and server_share >= FULL * usable
-    at_ceiling = ceiling is not None and result.received / result.seconds >= CEILING * ceiling
-    if at_ceiling or (result.busy >= FULL and not server_full):
-        return "generator"
-    if server_full:
+    if server_share is not None and server_share >= FULL * usable:
         return "server"
-    return None
+    return None if generator is None else "generator"

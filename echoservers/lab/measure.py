@@ -8,11 +8,10 @@ was measured is there.
 One target can do no harm to the others: what goes wrong with it is the error of its cells.
 """
 
-import contextlib
 import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -24,10 +23,14 @@ from .collect import Collection
 from .environment import Pinning, describe, plan_pinning, usable_cpus
 from .experiments import Experiment, Parameters, Sample
 from .handlers import WORK_HANDLER
-from .load import LoadPlan, calibrate
+from .load import Ceiling, LoadError, LoadPlan, calibrate
 from .visits import understands
 
 __all__ = ["Listener", "Study", "Visit", "measure", "reference_of", "subject_of"]
+
+
+CALIBRATED = ("closed", "churn")
+"""Shapes whose pace the generator may set; of the others it is given."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +154,7 @@ class _Run:
         self._given_up: dict[str, str] = {}
         """Why a target could not be started; it is not tried again."""
         self._works: dict[str, bool] = {}
-        self._ceilings: dict[tuple[Any, ...], float | None] = {}
+        self._ceilings: dict[tuple[Any, ...], Ceiling | None] = {}
 
     # --- what is to be done ---------------------------------------------------------
 
@@ -266,20 +269,22 @@ class _Run:
         self._keep(self._found)
         self._listener.measured(visit, parameters, sample)
 
-    def _ceiling(self, plan: LoadPlan) -> float | None:
+    def _ceiling(self, plan: LoadPlan) -> Ceiling | None:
         """What the generator can do at most with such a plan, measured when first asked."""
+        if plan.shape not in CALIBRATED or plan.message:
+            return None  # its pace is given, or the server works so long that it is far away
         key = (plan.shape, plan.transport, plan.connections, plan.size, plan.pipeline)
-        if plan.shape != "closed":
-            return None
         if key not in self._ceilings:
-            ceiling = None
-            with contextlib.suppress(Exception):
-                ceiling = calibrate(plan).rate
-            self._ceilings[key] = ceiling
-            if ceiling is not None:
-                names = ("shape", "transport", "connections", "size", "pipeline")
-                entry = dict(zip(names, key, strict=True)) | {"ceiling": ceiling}
-                self._found.calibration.append(entry)
+            pinning = self._pinning or Pinning(usable_cpus(), usable_cpus())
+            self._ceilings[key] = None
+            try:
+                ceiling = calibrate(plan, pinning.generator, pinning.server)
+            except LoadError as error:
+                self._listener.warned(f"the generator could not be calibrated: {error}")
+            else:
+                self._ceilings[key] = ceiling
+                entry = asdict(ceiling)
+                self._found.calibration.append(entry | {"ceiling": entry.pop("rate")})
         return self._ceilings[key]
 
 

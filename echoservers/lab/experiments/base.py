@@ -114,7 +114,11 @@ class Experiment:
 
     def has(self, parameter: str) -> bool:
         """Whether it has this parameter."""
-        return parameter in (self.parameter, self.panel, *self.fixed)
+        return parameter in self.parameters()
+
+    def parameters(self) -> list[str]:
+        """The names of its parameters, the swept one first."""
+        return [self.parameter, *filter(None, [self.panel]), *self.fixed]
 
     def set(self, parameter: str, texts: list[str]) -> Self:
         """The same with other values of *parameter*, as a user has typed them.

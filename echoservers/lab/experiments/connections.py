@@ -37,7 +37,7 @@ def _measure_churn(bench: "Bench", parameters: Parameters) -> Sample:
     result = loaded.result
     if not result.received:
         return sample
-    figures = {"connections_per_second": result.received / result.seconds}
+    figures = {"connections_per_second": result.throughput}
     for of in ("server", "machine", "generator"):
         cpu = sample.figures.pop(f"{of}_cpu_per_message", None)
         if cpu is not None and of == "server":
@@ -97,13 +97,16 @@ def _measure_idle(bench: "Bench", parameters: Parameters) -> Sample:
             "descriptors": float(look.descriptors),
         }
         empty = bench.once("empty", lambda: look.memory.pss) if not wanted else bench.kept("empty")
-        if len(idle) and empty is not None:
+        if len(idle) == wanted > 0 and empty is not None:
             sample.figures["memory_per_connection"] = (look.memory.pss - empty) / len(idle)
     if wanted:
         sample.figures["answered_share"] = len(idle) / wanted
     if len(idle) < wanted:
-        sample.limited_by = "server" if in_time else "time"
-        sample.notes.append(f"{len(idle)} of {wanted} idle clients were taken")
+        sample.limited_by = "time"  # it was waited for the next one to be answered
+        sample.notes.append(
+            f"{len(idle)} of {wanted} idle clients were taken"
+            + ("" if in_time else f" within {CROWD_TIME:g} s")
+        )
     else:
         loaded = bench.load(connections=1)
         beside = bench.sample(loaded)

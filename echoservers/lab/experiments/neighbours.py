@@ -10,6 +10,7 @@ from .base import STREAM, Experiment, Parameters, Sample, Timing
 
 if TYPE_CHECKING:
     from ..bench import Bench
+    from ..load import LoadResult
 
 __all__ = ["GIL", "SLOW_CLIENT"]
 
@@ -83,12 +84,11 @@ def _measure_gil(bench: "Bench", parameters: Parameters) -> Sample:
             thread.join()
     sample = bench.sample(loaded)
     done = np.sort(loaded.result.starts + loaded.result.latencies)
-    if heavy and arrived and loaded.began is not None:
-        _split(sample, done, loaded.began, arrived[0], bench.duration)
+    if heavy and arrived and loaded.result.begin:
+        _split(sample, done, loaded.result.begin, arrived[0], bench.duration)
     elif heavy:
         sample.notes.append("no CPU-bound client was served beside the others")
-    if loaded.began is not None:
-        sample.series["requests_per_second"] = _per_second(done, loaded.began, bench.duration)
+    sample.series["requests_per_second"] = _per_second(loaded.result)
     return sample
 
 
@@ -113,13 +113,12 @@ def _split(
         sample.figures["kept_share"] = after / before
 
 
-def _per_second(done: npt.NDArray[np.float64], began: float, duration: float) -> dict[str, Any]:
-    counts, edges = np.histogram(done - began, bins=BINS, range=(0, duration))
-    width = duration / BINS
+def _per_second(result: "LoadResult") -> dict[str, Any]:
+    middles, rates = result.rates(max(result.seconds, 0.01) / BINS)
     return {
-        "x": [round(float(edge) + width / 2, 4) for edge in edges[:-1]],
+        "x": [round(float(middle), 4) for middle in middles],
         "x_unit": "s",
-        "y": [float(count) / width for count in counts],
+        "y": [round(float(rate), 3) for rate in rates],
         "unit": "1/s",
     }
 

@@ -16,14 +16,18 @@ its event loop, `streams`, `churn`, `open_loop` and `datagrams` what its clients
 the clients beside them; `calibration` tells when it was the generator that set the pace.
 """
 
+from .calibration import Ceiling, calibrate, generator_limit
 from .plan import LoadPlan
 from .result import LoadResult
 from .run import LoadError, run_load, run_loads
 
 __all__ = [
+    "Ceiling",
     "LoadError",
     "LoadPlan",
     "LoadResult",
+    "calibrate",
+    "generator_limit",
     "run_load",
     "run_loads",
 ]

@@ -53,6 +53,9 @@ class ClosedLoad:
         """Messages so far."""
         return sum(len(client.ends) for client in self._clients)
 
+    def start(self, at: float) -> None:
+        """They have begun as they were connected."""
+
     def run(self, until: float) -> None:
         """Go on until the time *until*."""
         self._loop.run(until)

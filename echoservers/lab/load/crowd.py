@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from .loop import WRITE, Loop, RunEnded, Steps, clock
+from .loop import WRITE, Loop, Steps, WrongReply, clock
 from .messages import Rings
 from .plan import LoadPlan
 from .sockets import Dialler
@@ -40,7 +40,7 @@ class _Beside(StreamClient):
             data = self.receive_some(1)
             if data is not None:
                 if data:
-                    raise RunEnded(f"{self.kind}received what it did not ask for: {data!r}")
+                    raise WrongReply(f"{self.kind}received what it did not ask for: {data!r}")
                 raise ClosedByServer
 
 

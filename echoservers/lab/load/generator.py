@@ -20,9 +20,10 @@ from array import array
 from contextlib import ExitStack
 from typing import Any, Protocol
 
+from ...addresses import STREAMS
 from .closed import ClosedLoad
 from .crowd import Crowd
-from .loop import Loop, RunEnded, WrongReply, clock, run_delay
+from .loop import Done, Loop, RunEnded, WrongReply, clock, run_delay
 from .plan import LoadPlan
 from .sockets import Dialler
 
@@ -35,10 +36,28 @@ class _Load(Protocol):
     """What the clients of one shape do."""
 
     def dial(self) -> int: ...
+    def start(self, at: float) -> None: ...
     def run(self, until: float) -> None: ...
     def finish(self) -> None: ...
     def close(self) -> None: ...
     def outcome(self) -> tuple[dict[str, Any], dict[str, "array[Any]"]]: ...
+
+
+class _Phases:
+    """Says on standard error how far the run is, to whoever looks at the server meanwhile."""
+
+    def __init__(self, wanted: bool) -> None:
+        self._wanted = wanted
+
+    def say(self, phase: str) -> None:
+        """It has come to *phase*."""
+        if self._wanted:
+            os.write(2, phase.encode() + b"\n")
+
+    def wait(self) -> None:
+        """Keep the connections as they are until whoever looks has seen them."""
+        if self._wanted:
+            os.read(0, 1)
 
 
 class _Window:
@@ -46,30 +65,44 @@ class _Window:
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
-        self.begin = self.end = 0.0
         self._marks: list[tuple[float, ...]] = []
 
-    def mark(self) -> None:
-        """It begins, or ends."""
-        self._marks.append(
-            (clock(), time.process_time(), self._loop.waited, run_delay(), self._loop.spun)
-        )
+    def mark(self, at: float) -> None:
+        """It begins, or ends, at the time *at*, which has come."""
+        loop = self._loop
+        self._marks.append((at, clock(), time.process_time(), loop.waited, run_delay(), loop.spun))
 
     def numbers(self) -> dict[str, float]:
         """All zero, if it never began."""
-        first, last = (self._marks * 2)[:2] if self._marks else ((0.0,) * 5,) * 2
-        names = ("seconds", "cpu_seconds", "waited", "delayed", "spun_seconds")
+        first, last = (self._marks * 2)[:2] if self._marks else ((0.0,) * 6,) * 2
+        names = ("seconds", "wall", "cpu_seconds", "waited", "delayed", "spun_seconds")
         return {"begin": first[0]} | {
             name: after - before for name, before, after in zip(names, first, last, strict=True)
         }
 
 
-def make_load(loop: Loop, dialler: Dialler, plan: LoadPlan, _spin: bool) -> _Load:
+def make_load(loop: Loop, dialler: Dialler, plan: LoadPlan, spin: bool) -> _Load:
     """What *plan* says."""
+    if plan.transport not in STREAMS:
+        from .datagrams import ClosedDatagrams, OpenDatagrams
+
+        if plan.is_scheduled:
+            return OpenDatagrams(loop, dialler, plan, spin)
+        return ClosedDatagrams(loop, dialler, plan)
+    if plan.shape == "open":
+        from .open_loop import OpenLoad
+
+        return OpenLoad(loop, dialler, plan, spin)
+    if plan.shape == "churn":
+        from .churn import ChurnLoad
+
+        return ChurnLoad(loop, dialler, plan)
     return ClosedLoad(loop, dialler, plan)
 
 
-def generate(plan: LoadPlan, spin: bool) -> tuple[dict[str, Any], dict[str, "array[Any]"]]:
+def generate(
+    plan: LoadPlan, spin: bool, phases: _Phases
+) -> tuple[dict[str, Any], dict[str, "array[Any]"]]:
     """Do what *plan* says.
 
     :raises OSError: there is no such host, or a resource is missing.
@@ -83,31 +116,40 @@ def generate(plan: LoadPlan, spin: bool) -> tuple[dict[str, Any], dict[str, "arr
         load = make_load(loop, dialler, plan, spin)
         closing.callback(load.close)
         window = _Window(loop)
-        told = _run(loop, crowd, load, plan, window)
+        told = _run(loop, crowd, load, plan, window, phases)
         numbers, arrays = load.outcome()
         told |= window.numbers() | numbers | {"crowd": crowd.counts(), "errors": loop.errors}
     return told, arrays
 
 
 def _run(
-    loop: Loop, crowd: Crowd, load: _Load, plan: LoadPlan, window: _Window
+    loop: Loop, crowd: Crowd, load: _Load, plan: LoadPlan, window: _Window, phases: _Phases
 ) -> dict[str, str | None]:
     try:
         crowd.gather()
         wanted = loop.settled + load.dial()
         loop.run_until(lambda: loop.settled >= wanted, clock() + CONNECT_TIME)
         loop.start_watch()
-        begin = clock() + plan.warmup
+        now = clock()
+        begin = now + plan.warmup
+        load.start(now)
         load.run(begin)
-        window.mark()
+        window.mark(begin)
+        phases.say("measuring")
         load.run(begin + plan.duration)
-        window.mark()
+        window.mark(begin + plan.duration)
+        phases.say("measured")
         load.finish()
+        phases.say("finished")
+        phases.wait()
+    except Done:
+        window.mark(clock())
+        phases.say("measured")
     except WrongReply as wrong:
-        window.mark()
+        window.mark(clock())
         return {"ended": "a reply was wrong", "wrong": str(wrong)}
     except RunEnded as end:
-        window.mark()
+        window.mark(clock())
         return {"ended": str(end), "wrong": None}
     return {"ended": None, "wrong": None}
 
@@ -132,7 +174,9 @@ def main() -> None:
     gc.disable()
     arrays: dict[str, array[Any]] = {}
     try:
-        told, arrays = generate(LoadPlan.from_json(job["plan"]), job["spin"])
+        told, arrays = generate(
+            LoadPlan.from_json(job["plan"]), job["spin"], _Phases(job["phases"])
+        )
     except OSError as error:
         told = {"failed": error.strerror or str(error)}
     told["arrays"] = [[name, data.typecode, len(data)] for name, data in arrays.items()]

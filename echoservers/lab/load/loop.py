@@ -17,7 +17,17 @@ from collections import Counter
 from collections.abc import Callable, Generator
 from typing import Protocol
 
-__all__ = ["READ", "WRITE", "Client", "Loop", "RunEnded", "Steps", "WrongReply", "run_delay"]
+__all__ = [
+    "READ",
+    "WRITE",
+    "Client",
+    "Done",
+    "Loop",
+    "RunEnded",
+    "Steps",
+    "WrongReply",
+    "run_delay",
+]
 
 READ, WRITE = select.EPOLLIN, select.EPOLLOUT
 
@@ -36,6 +46,10 @@ clock = time.monotonic
 
 class RunEnded(Exception):
     """The run cannot go on; the message says why."""
+
+
+class Done(RunEnded):
+    """All that was asked for has been done."""
 
 
 class WrongReply(RunEnded):

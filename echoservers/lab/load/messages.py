@@ -80,14 +80,19 @@ class Rings:
         return (head + body)[: self.size - 1] + b"\n"
 
 
-def difference(connection: int, number: int, expected: bytes, received: bytes) -> str:
-    """Where *received* is not what was *expected* for a message, in words."""
+def difference(connection: int, position: int, size: int, expected: bytes, received: bytes) -> str:
+    """Where *received* is not what was *expected*, in words.
+
+    :param position: bytes that the connection has received before.
+    :param size: bytes of a message.
+    """
     at = next(
         (n for n, (one, other) in enumerate(zip(expected, received, strict=False)) if one != other),
         min(len(expected), len(received)),
     )
+    number, byte = divmod(position + at, size)
     return (
-        f"connection {connection}, message {number}, byte {at}:"
+        f"connection {connection}, message {number}, byte {byte}:"
         f" expected {_shown(expected, at)}, received {_shown(received, at)}"
     )
 

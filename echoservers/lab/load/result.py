@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 __all__ = ["LoadResult", "read_result"]
 
+DELAYED_SHARE = 0.1
+"""Of the time, from which on it is said that the generator had to wait for a processor: a
+machine on which nothing else runs gives it one within microseconds."""
+
 
 @dataclass(frozen=True)
 class LoadResult:
@@ -33,7 +37,7 @@ class LoadResult:
     wrong: str | None
     """The first byte that came back and had not been sent, in words; None: all were right."""
     sent: int
-    """Messages of the window: answered, lost and on their way at its end."""
+    """Messages of the window: answered, lost (or due and never sent), on their way at its end."""
     received: int
     """Those of them that were answered, and so the number of samples."""
     lost: int
@@ -88,7 +92,7 @@ class LoadResult:
         """Replies a second over time: the middles of whole intervals of *width*, and the rates."""
         import numpy as np
 
-        edges = np.arange(0.0, self.seconds + width * 1e-6, width)
+        edges = np.arange(0.0, self.seconds + width * 1e-6, width)  # sums of widths are rounded
         if len(edges) < 2:
             return np.zeros(0), np.zeros(0)
         counts, _ = np.histogram(self.starts + self.latencies - self.begin, edges)
@@ -118,10 +122,12 @@ def read_result(plan: LoadPlan, output: bytes) -> LoadResult:
         arrays[name] = np.frombuffer(rest[:size], dtype=code)
         rest = rest[size:]
     samples = _SAMPLES[told.get("samples", plan.shape)](plan, told, arrays)
-    waited = max(0.0, told["waited"] - told["delayed"])
+    received = len(samples["latencies"])
     seconds = told["seconds"]
     return LoadResult(
         plan=plan,
+        sent=received + samples["lost"] + len(samples["unfinished"]),
+        received=received,
         ended=told["ended"],
         wrong=told["wrong"],
         errors=told["errors"],
@@ -132,52 +138,113 @@ def read_result(plan: LoadPlan, output: bytes) -> LoadResult:
         cpu_seconds=told["cpu_seconds"],
         spun_seconds=told["spun_seconds"],
         delayed=told["delayed"],
-        busy=1 - waited / seconds if seconds else 0.0,
+        busy=_busy(told),
+        notes=_notes(told),
         **samples,
     )
+
+
+def _busy(told: dict[str, Any]) -> float:
+    """The share of the time in which the generator did not wait for the server.
+
+    Where it waited for a processor after the server's reply had woken it up, it had something
+    to do; where it lost its processor meanwhile, that time counts already.
+    """
+    if not told["wall"]:
+        return 0.0
+    working = told["wall"] - told["waited"]
+    lost_at_work = max(0.0, working - max(0.0, told["cpu_seconds"] - told["spun_seconds"]))
+    woken_late = max(0.0, told["delayed"] - lost_at_work)
+    busy: float = 1 - max(0.0, told["waited"] - woken_late) / told["wall"]
+    return min(1.0, busy)
+
+
+def _notes(told: dict[str, Any]) -> tuple[str, ...]:
+    share = told["delayed"] / told["wall"] if told["wall"] else 0.0
+    if share < DELAYED_SHARE:
+        return ()
+    return (f"for {share:.0%} of the time the generator had no processor to run on",)
 
 
 def _closed(plan: LoadPlan, told: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:
     """Each message left when the reply `pipeline` places before it had come."""
     import numpy as np
 
-    pieces, ages = [], []
-    begin, end = told["begin"], told["begin"] + told["seconds"]
-    position = 0
-    for client, (count, began) in enumerate(zip(arrays["counts"], arrays["began"], strict=True)):
-        ends = arrays["ends"][position : position + count]
-        position += count
+    end = told["begin"] + told["seconds"]
+    pieces, ages = [], [np.zeros(0)]
+    splits = np.cumsum(arrays["counts"])[:-1]
+    for ends, began in zip(np.split(arrays["ends"], splits), arrays["began"], strict=True):
         starts = np.concatenate([np.full(plan.pipeline, began), ends])
-        pieces.append((starts[:count], ends, np.full(count, client, dtype=np.int64)))
+        pieces.append(starts[: len(ends)])
         if began > 0:
-            ages.append(end - starts[count:])
-    starts, ends, clients = (np.concatenate(part) for part in zip(*pieces, strict=True))
-    kept = (ends >= begin) & (ends < end)
-    samples = _ordered(starts[kept], ends[kept], clients[kept])
-    unfinished = np.concatenate(ages) if ages else np.zeros(0)
-    received = int(kept.sum())
-    return samples | {
-        "sent": received + len(unfinished),
-        "received": received,
-        "lost": told.get("lost", 0),
-        "unfinished": unfinished,
+            ages.append(end - starts[len(ends) :])
+    return _timed(plan, told, arrays | {"starts": np.concatenate(pieces)}) | {
+        "unfinished": np.concatenate(ages)
     }
 
 
-def _ordered(starts: Any, ends: Any, clients: Any, **others: Any) -> dict[str, Any]:
+def _timed(_plan: LoadPlan, told: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:
+    """Both ends of each sample are there, client by client."""
+    import numpy as np
+
+    begin, end = told["begin"], told["begin"] + told["seconds"]
+    ends = arrays["ends"]
+    counts = arrays["counts"]
+    clients = np.repeat(np.arange(len(counts)), counts)
+    kept = (ends >= begin) & (ends < end)
+    samples = {"starts": arrays["starts"][kept], "ends": ends[kept], "clients": clients[kept]}
+    if "connects" in arrays:
+        samples["connect_seconds"] = arrays["connects"][kept]
+    return _ordered(**samples) | {"lost": told.get("lost", 0)}
+
+
+def _open(plan: LoadPlan, told: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:
+    """The k-th reply of client c of n is to the message c + k * n of the schedule."""
+    import numpy as np
+
+    ends = np.full(len(arrays["due"]), np.nan)
+    clients = len(arrays["counts"])
+    splits = np.cumsum(arrays["counts"])[:-1]
+    for client, replies in enumerate(np.split(arrays["ends"], splits)):
+        ends[client::clients][: len(replies)] = replies
+    return _scheduled(plan, told, arrays | {"ends": ends})
+
+
+def _scheduled(plan: LoadPlan, told: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:
+    """When each message was due, left and was answered, or NaN."""
+    import numpy as np
+
+    begin, end = told["begin"], told["begin"] + told["seconds"]
+    due, ends = arrays["due"], arrays["ends"]
+    inside = (due >= begin) & (due < end)
+    kept = inside & ~np.isnan(ends)
+    clients = np.arange(len(due)) % plan.connections
+    return _ordered(due[kept], ends[kept], clients[kept]) | {
+        "lost": int(inside.sum() - kept.sum()),
+        "lateness": (arrays["left"] - due)[inside],
+    }
+
+
+def _ordered(starts: Any, ends: Any, clients: Any, connect_seconds: Any = None) -> dict[str, Any]:
     import numpy as np
 
     order = np.argsort(ends, kind="stable")
     nothing = np.zeros(0)
-    fields = {
+    return {
         "latencies": (ends - starts)[order],
         "starts": starts[order],
         "clients": clients[order],
-        "connect_seconds": nothing,
+        "connect_seconds": nothing if connect_seconds is None else connect_seconds[order],
         "lateness": nothing,
         "unfinished": nothing,
     }
-    return fields | {name: value[order] for name, value in others.items()}
 
 
-_SAMPLES = {"closed": _closed}
+_SAMPLES = {
+    "closed": _closed,
+    "open": _open,
+    "churn": _timed,
+    "timed": _timed,
+    "datagram": _scheduled,
+}
+"""How the samples of each shape are made of what the generator wrote down."""

@@ -55,7 +55,7 @@ class StreamClient:
         self.sent = 0
         """Messages that `send_message` has sent, or keeps."""
         self.is_open = True
-        self._dialler = dialler
+        self.dialler = dialler
         self.rings = rings
         self._size = rings.size
         self._pipeline = pipeline
@@ -71,7 +71,7 @@ class StreamClient:
     def dial(self) -> None:
         """Begin to connect; what fails is counted."""
         try:
-            self._channel = sock = self._dialler.dial()
+            self._channel = sock = self.dialler.dial()
         except OSError as error:
             self.failed(error)
             return
@@ -105,8 +105,8 @@ class StreamClient:
 
     def _connect(self, sock: socket.socket) -> Steps:
         finish_connect(sock)
-        self._channel = self._dialler.secure(sock)
-        yield from self._shake_hands()
+        self._channel = self.dialler.secure(sock)
+        yield from self.shake_hands()
         self.wait_for(READ)
         self.began = clock()
         if self.settles_at_once:
@@ -114,7 +114,8 @@ class StreamClient:
         self.loop.follow(self._fd, self.talk())
         yield  # for ever: others follow
 
-    def _shake_hands(self) -> Steps:
+    def shake_hands(self) -> Steps:
+        """TLS, where there is TLS."""
         handshake: Callable[[], bool] | None = getattr(self._channel, "handshake", None)
         while handshake is not None:
             try:
@@ -161,7 +162,7 @@ class StreamClient:
         size, received, view = len(message), 0, memoryview(message)
         while True:
             if data is not None:
-                self._check(data, message, received)
+                self._check(data, message, received, len(self.ends) * size + received)
                 received += len(data)
                 if received == size:
                     return
@@ -213,7 +214,7 @@ class StreamClient:
                 continue
             if not stream.startswith(data, received % length) or not data:
                 start = received % length
-                self._check(data, stream[start : start + room], 0)
+                self._check(data, stream[start : start + room], 0, received)
             received += len(data)
             if received // size > done:
                 now = clock()
@@ -269,8 +270,8 @@ class StreamClient:
             return None
         return data
 
-    def _check(self, data: bytes, expected: bytes, at: int) -> None:
-        """That *data* is what *expected* has from the byte *at*.
+    def _check(self, data: bytes, expected: bytes, at: int, position: int) -> None:
+        """That *data*, *position* bytes after the first, is what *expected* has from *at*.
 
         :raises ClosedByServer: it is the end of the stream.
         :raises WrongReply: it differs.
@@ -278,4 +279,4 @@ class StreamClient:
         if not data:
             raise ClosedByServer
         if not expected.startswith(data, at):
-            raise WrongReply(difference(self.number, len(self.ends), expected[at:], data))
+            raise WrongReply(difference(self.number, position, self._size, expected[at:], data))
