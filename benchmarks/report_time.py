@@ -13,10 +13,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from lab_sample import sample_results  # noqa: E402 - found by the line above
-
-from echoservers.lab.report import write_report  # noqa: E402
-from echoservers.lab.results import save  # noqa: E402
+from echoservers.lab.report import write_report
+from echoservers.lab.results import save
+from lab_sample import sample_results
 
 
 def main(folder: Path) -> None:
@@ -24,9 +23,13 @@ def main(folder: Path) -> None:
     save(results, folder)
     began, cpu = time.perf_counter(), time.process_time()
     files = write_report(results, folder)
-    print(f"rendered in {time.perf_counter() - began:.1f} s ({time.process_time() - cpu:.1f} s CPU)")
+    print(
+        f"rendered in {time.perf_counter() - began:.1f} s ({time.process_time() - cpu:.1f} s CPU)"
+    )
     sizes = [file.stat().st_size for file in files]
-    print(f"{files[0].name}: {sizes[0] / 1e6:.2f} MB; {len(files)} files: {sum(sizes) / 1e6:.2f} MB")
+    print(
+        f"{files[0].name}: {sizes[0] / 1e6:.2f} MB; {len(files)} files: {sum(sizes) / 1e6:.2f} MB"
+    )
 
 
 if __name__ == "__main__":

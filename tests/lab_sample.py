@@ -359,7 +359,7 @@ SHAPES: dict[str, tuple[str, str, str, list[Any], str | None, Callable[[Sample],
 def experiment(sample: Sample, name: str) -> Experiment:
     parameter, unit, question, values, panel, cells = SHAPES[name]
     made = Experiment(
-        name, name.capitalize(), question, f"What {name} shows: where the differences are.",
+        name, name.capitalize(), question, f"where the differences of {name} are",
         parameter, unit, values, sample.repeats, 2.0, 0.5, panel, cells(sample),
     )  # fmt: skip
     made.ratios = list(_ratios(made))

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable, Iterator
 
 from ..log import escape
+from .claims import names
 from .results import Cell, Experiment, Results
-from .sentences import names
 from .units import count
 
 __all__ = ["about_experiment", "about_run"]

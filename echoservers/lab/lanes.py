@@ -119,9 +119,9 @@ def _draw(axes: "Axes", shown: Timeline, end: float, room: float) -> None:
     lanes = shown.lanes[:MOST_LANES]
     colors = {c: CLIENT_COLORS[n % len(CLIENT_COLORS)] for n, c in enumerate(shown.clients())}
     for number, (_worker, spans) in enumerate(lanes):
-        axes.barh(
-            [number] * len(spans), [s.end - s.begin for s in spans], left=[s.begin for s in spans],
-            height=0.84, color=[colors[s.client] for s in spans], edgecolor=_TEXT, linewidth=0.3,
+        axes.broken_barh(
+            [(s.begin, s.end - s.begin) for s in spans], (number - 0.42, 0.84),
+            facecolors=[colors[s.client] for s in spans], edgecolor=_TEXT, linewidth=0.3,
         )  # fmt: skip
         for span in spans:
             text = str(span.client)

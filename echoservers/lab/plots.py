@@ -14,7 +14,7 @@ from .layout import layout_of, noun_of, title_of_figure, unit_of
 from .looks import looks_of
 from .results import Cell, Experiment, Figure, Results
 from .units import Scale, scale_for
-from .view import Panel, panels, slug, title_of, unique
+from .view import Panel, panels, slug, unique
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -35,11 +35,13 @@ def pictures_of(results: Results, experiment: Experiment) -> list[Picture]:
         return list(draw(experiment, looks)) or list(_general(experiment, looks))
 
 
-def _picture(figure: "Drawing", panel: Panel, what: str, title: str, says: str) -> Picture:
+def _picture(
+    figure: "Drawing", panel: Panel, what: str, title: str, says: str, png: bool = True
+) -> Picture:
     parts = [slug(panel.experiment.name) or "experiment", panel.slug, slug(what)]
     name = "-".join(part for part in parts if part)
     whole = f"{title}: {panel.title}" if panel.title else title
-    return finish(figure, name, whole, says)
+    return finish(figure, name, whole, says, png)
 
 
 def _scale(panel: Panel, name: str) -> tuple[Scale, str]:
@@ -93,15 +95,10 @@ def _sweep(panel: Panel, name: str, looks: Looks) -> Picture:
     positive = [value for value in values if value > 0]
     log = len(positive) > 1 and positive[-1] / positive[0] > _LOG_X
     ticks = Ticks(values, [panel.value_text(v) for v in sorted(panel.values())])
-    x_label = _axis(panel.experiment)
+    x_label = panel.axis
     figure = curves(lines, x_label, label, scale, ticks, log)
     says = f"A line for each of {_names(panel)}; {noun_of(name)} against {x_label}. {_IN_TABLE}"
     return _picture(figure, panel, name, title_of_figure(name), says)
-
-
-def _axis(experiment: Experiment) -> str:
-    parameter, unit = title_of(experiment.parameter), experiment.unit
-    return f"{parameter}, {unit}" if unit not in ("", parameter, "bytes") else parameter
 
 
 def _rows(panel: Panel, name: str, looks: Looks) -> Picture:
@@ -140,9 +137,8 @@ def _places(experiment: Experiment) -> Iterator[tuple[Panel, str]]:
     for panel in panels(experiment):
         values = panel.values()
         for value in values:
-            said = f"{title_of(experiment.parameter)} {panel.value_text(value)}"
             at = panel._replace(cells=panel.at(value))
-            yield at, said if len(values) > 1 else ""
+            yield at, panel.place(value) if len(values) > 1 else ""
         if not values:
             yield panel, ""
 
@@ -232,7 +228,7 @@ def _timelines(experiment: Experiment, _looks: Looks) -> Iterator[Picture]:
         yield _picture(whole, at, f"all-{said}", title, says)._replace(alone=False)
         for number, one in enumerate(shown, 1):
             name = f"{said}-{number}-{one.target}"
-            picture = _picture(timeline(one, end), at, name, one.target, _told(one))
+            picture = _picture(timeline(one, end), at, name, one.target, _told(one), png=False)
             yield picture._replace(group=title)
 
 

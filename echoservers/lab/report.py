@@ -14,9 +14,10 @@ from ..log import escape
 from .against import Comparison, compare_runs
 from .canvas import Picture
 from .caveats import about_experiment, about_run
+from .claims import Sentence
 from .plots import pictures_of
 from .results import Experiment, Results, Subject
-from .sentences import Sentence, sentences_of
+from .sentences import sentences_of
 from .tables import LEGEND, LIMITED, Table, tables_of, write_csv
 from .units import count, scale_for
 from .view import constants, slug, unique
@@ -55,10 +56,11 @@ def write_report(results: Results, folder: Path, before: Results | None = None) 
         (folder / name).mkdir(parents=True, exist_ok=True)
     for section in sections:
         for picture in section.pictures:
-            svg, png = (folder / PICTURES / f"{picture.name}.{kind}" for kind in ("svg", "png"))
-            svg.write_text(picture.svg, encoding="utf-8")
-            png.write_bytes(picture.png)
-            written += [svg, png]
+            files = {"svg": picture.svg.encode(), "png": picture.png}
+            for kind, content in files.items():
+                if content:
+                    written.append(folder / PICTURES / f"{picture.name}.{kind}")
+                    written[-1].write_bytes(content)
     tables = [table for section in sections for table in section.tables]
     tables += comparison.tables if comparison else []
     written += [write_csv(table, folder / TABLES / f"{table.name}.csv") for table in tables]

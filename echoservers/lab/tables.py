@@ -14,12 +14,12 @@ from .layout import layout_of, title_of_figure, unit_of
 from .ranking import Entry, Ranking, rank, rankable
 from .results import Cell, Experiment, Figure
 from .units import NOTHING, Scale, interval, scale_for
-from .view import Panel, panels, slug, title_of
+from .view import Panel, panels, slug
 
 __all__ = ["AMONG_BEST", "BEST", "Entries", "Table", "tables_of", "write_csv"]
 
 BEST = "★"
-AMONG_BEST = "="
+AMONG_BEST = "≈"
 LIMITED = "generator-limited"
 
 LEGEND = {
@@ -31,7 +31,7 @@ LEGEND = {
 
 USUAL_LIMITS = ("server", "generator")  # the rest ended the measurement before its time
 
-LONGEST_NOTE = 160  # characters of an error: two lines in a table; the rest stands in results.json
+LONGEST_NOTE = 60  # characters of an error, in a table; the caveats have the whole of it
 
 
 @dataclass(frozen=True)
@@ -98,18 +98,12 @@ def _sweep(panel: Panel, figure: str, main: bool) -> Table:
     return Table(
         _name(experiment, panel, figure),
         f"{title}: {panel.title}" if panel.title else title,
-        _corner(experiment),
+        panel.axis,
         heads,
         _rows(panel.targets(), columns),
         tuple(_unit_and_medians(panel.cells, figure)[0] for _ in values),
         main,
     )
-
-
-def _corner(experiment: Experiment) -> str:
-    unit = experiment.unit
-    parameter = title_of(experiment.parameter)
-    return f"{parameter}, {unit}" if unit and unit != parameter and unit != "bytes" else parameter
 
 
 def _columns(panel: Panel, figures: Sequence[str]) -> Table:

@@ -41,9 +41,21 @@ class Panel(NamedTuple):
         planned = [v for v in unique(self.experiment.values) if v in found]
         return planned + [v for v in found if v not in planned]
 
+    @property
+    def axis(self) -> str:
+        """What the swept values are, for people."""
+        unit = self.experiment.unit
+        return title_of(self.experiment.parameter) if unit in ("", "bytes", "s") else unit
+
     def value_text(self, value: Any) -> str:
         """A swept value for people."""
         return value_text(value, self.experiment.unit)
+
+    def place(self, value: Any) -> str:
+        """A swept value with what it is: ``256 connections``, ``size 64 B``."""
+        shown = self.value_text(value)
+        before = isinstance(value, str) or self.experiment.unit in ("", "bytes", "s")
+        return f"{self.axis} {shown}" if before else f"{shown} {self.axis}"
 
     def at(self, value: Any) -> tuple[Cell, ...]:
         """The cells at one swept value, a target each."""
