@@ -6,6 +6,7 @@
     +-- HandlerNotSupported   the handler cannot run in this mode
     +-- OptionError           an option that the mode does not have, or a bad value
     +-- EndpointError         an endpoint or address that cannot be understood
+    +-- TargetError           a server to be looked at cannot be started or reached
     +-- FramingError          the peer broke the framing; ends that one connection
         +-- MessageTooLong    longer than ``max_message_size``
         +-- IncompleteMessage the stream ended inside a message
@@ -23,6 +24,7 @@ __all__ = [
     "MessageTooLong",
     "ModeNotAvailable",
     "OptionError",
+    "TargetError",
     "UnknownMode",
 ]
 
@@ -49,6 +51,10 @@ class OptionError(EchoServersError, ValueError):
 
 class EndpointError(EchoServersError, ValueError):
     """An endpoint or address that cannot be understood."""
+
+
+class TargetError(EchoServersError):
+    """A target could not be started or reached; the message has its own last words."""
 
 
 class FramingError(EchoServersError):

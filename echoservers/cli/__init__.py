@@ -3,8 +3,11 @@
     python -m echoservers --mode threading-tcp     serve (the word `serve` may be left out)
     python -m echoservers modes                    every mode, and whether it works here
     python -m echoservers client ENDPOINT          talk to a server
+    python -m echoservers check TARGET             tell whether a server is right
+    python -m echoservers compare TARGET ...       measure servers side by side
 
-Exit codes: 0 done; 1 it failed; 2 wrong usage.  An error is one line on standard error.
+Exit codes: 0 done; 1 it failed; 2 wrong usage; 3 a target could not be started or reached.
+An error is one line on standard error.
 """
 
 import os
@@ -18,9 +21,11 @@ COMMANDS = {
     "serve": "serve in one of the modes (the default)",
     "modes": "list the modes and say which are available here",
     "client": "send lines to an echo server, or measure round trips",
+    "check": "tell whether a server is right: one, many, or a folder of them",
+    "compare": "measure servers side by side",
 }
 
-DONE, FAILED, WRONG_USAGE = 0, 1, 2
+DONE, FAILED, WRONG_USAGE, NOT_REACHED = 0, 1, 2, 3
 INTERRUPTED = 130  # as shells have it: ended by SIGINT
 
 
@@ -112,14 +117,14 @@ def _tell(line: str) -> None:
 
 def _explain(error: Exception) -> tuple[int, str]:
     """The exit code and the line for an error that stands for no fault of ours."""
-    from ..errors import EchoServersError, ModeNotAvailable
+    from ..errors import EchoServersError, ModeNotAvailable, TargetError
 
     if isinstance(error, ModeNotAvailable):
         return FAILED, str(error)
     if isinstance(error, OutputLost):
         return FAILED, f"cannot write to standard output: {error}"
     if isinstance(error, EchoServersError):
-        return WRONG_USAGE, str(error)
+        return NOT_REACHED if isinstance(error, TargetError) else WRONG_USAGE, str(error)
     if isinstance(error, OSError):
         broken = _broken_output()
         if broken is not None:

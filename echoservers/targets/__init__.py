@@ -4,7 +4,8 @@
 leaves nothing behind.  The checker and the lab meet servers through these alone.
 """
 
+from .limits import Limits
 from .running import RunningTarget, TargetError
 from .target import Level, Target
 
-__all__ = ["Level", "RunningTarget", "Target", "TargetError"]
+__all__ = ["Level", "Limits", "RunningTarget", "Target", "TargetError"]

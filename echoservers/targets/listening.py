@@ -8,7 +8,7 @@ import os
 import random
 import socket
 
-__all__ = ["free_port", "has_socket", "is_listening"]
+__all__ = ["free_port", "has_socket", "is_listening", "share_ports"]
 
 TCP_LISTEN = "0A"  # include/net/tcp_states.h
 SO_ACCEPTCON = 0x10000  # include/uapi/linux/net.h: a Unix socket that listens
@@ -18,6 +18,16 @@ PORTS = range(20000, 32000)
 client of a neighbour takes one between our choice and the server's bind."""
 
 _FILES = {"tcp": ("tcp", "tcp6"), "tls": ("tcp", "tcp6"), "udp": ("udp", "udp6")}
+
+
+def share_ports(number: int, of: int) -> None:
+    """Let `free_port` give every *of*-th port only, from *number* on.
+
+    Processes that start servers at the same time do not take one from another then, between
+    the choice of a port and the server's bind.
+    """
+    global PORTS
+    PORTS = PORTS[number::of]
 
 
 def free_port(host: str, transport: str) -> int:

@@ -5,7 +5,9 @@ the program has started when it is told to, or when this process ends in whateve
 """
 
 import contextlib
+import math
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -15,12 +17,13 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Any, Self
 
 from ..addresses import DEFAULT_HOST, parse_endpoint
-from ..errors import EchoServersError
+from ..errors import TargetError
 from ..log import escape
 from . import supervisor
+from .limits import MIB, Limits
 from .listening import free_port, is_listening
 from .target import Target
 
@@ -32,15 +35,14 @@ START_TIME = 10.0
 STOP_TIME = 5.0
 """Seconds for what was killed to be gone."""
 
+ICMP_TIME = 0.3
+"""Seconds for the refusal of a datagram to come back, from this machine or a near one."""
+
 LOOK_AGAIN = 0.005
 """Seconds between two looks whether a program listens, which gives no event."""
 
 OUTPUT_KEPT = 65536
 """Bytes of a program's output that are kept, the last; a program may print for ever."""
-
-
-class TargetError(EchoServersError):
-    """A target could not be started or reached; the message has its own last words."""
 
 
 class RunningTarget:
@@ -52,6 +54,7 @@ class RunningTarget:
     :param listens: whether to wait until it listens; else its end is for the caller to see.
     :param cpus: the processors that a program may run on; by default any.
     :param wrapper: a program and arguments to run it under, such as `prlimit`.
+    :param limits: what the program may use before it is killed; by default anything.
     :raises TargetError: it cannot be started, ends at once, or never listens.
     """
 
@@ -63,6 +66,7 @@ class RunningTarget:
         listens: bool = True,
         cpus: frozenset[int] | None = None,
         wrapper: tuple[str, ...] = (),
+        limits: Limits | None = None,
         start_time: float = START_TIME,
     ) -> None:
         self.target = target
@@ -70,6 +74,9 @@ class RunningTarget:
         """Of the program itself; None for a server that was not started here."""
         self.status: int | None = None
         """Of the program that has ended, as `subprocess` has it: negative for a signal."""
+        self.limit: str | None = None
+        """Why it was killed: which of the limits it has exceeded."""
+        self._limits = limits
         self._output: deque[bytes] = deque()
         self._kept = 0
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -79,6 +86,8 @@ class RunningTarget:
         self._failure = ""
         if target.endpoint is not None:
             self.endpoint = target.endpoint
+            if listens:
+                self._reach(start_time)
             return
         self.endpoint, words = self._fill_in(beside)
         try:
@@ -119,12 +128,26 @@ class RunningTarget:
         kept = [line.strip() for line in self.output().splitlines() if line.strip()]
         return escape(" / ".join(kept[-lines:]), None)
 
+    def said(self) -> str:
+        """``; it said: ...``, when it is known whether there is more; or nothing."""
+        if self._ended.is_set():
+            for thread in self._threads[:1]:
+                thread.join(0.2)  # a child of its may keep the pipe open for longer
+        words = self.last_words()
+        return f"; it said: {words}" if words else ""
+
+    def how_it_ended(self) -> str:
+        """``ended with status 1``, or ``was killed: WHY`` by which limit."""
+        if self.limit is not None:
+            return f"was killed: {self.limit}"
+        return f"ended with status {self.status}"
+
     def send_signal(self, signum: int) -> None:
         """Send a signal to the program alone, not to what it has started."""
         self._order(f"signal {int(signum)}")
 
-    def wait(self, timeout: float) -> int | None:
-        """The exit status within *timeout* seconds; None: it goes on."""
+    def wait(self, timeout: float | None) -> int | None:
+        """The exit status within *timeout* seconds (None: at all); None: it goes on."""
         self._ended.wait(timeout)
         return self.status
 
@@ -168,18 +191,19 @@ class RunningTarget:
         else:
             port = free_port(host, transport)
             where = f"{host}:{port}"
-        fields = {"{host}": host, "{port}": str(port), "{path}": path}
-        words = list(self.target.command)
-        for field, value in fields.items():
-            words = [word.replace(field, value) for word in words]
+        fields = {**dict(self.target.fields), "{host}": host, "{port}": str(port), "{path}": path}
+        # At once, so that braces in a value are left alone.
+        known = re.compile("|".join(map(re.escape, fields)))
+        words = [known.sub(lambda field: fields[field[0]], w) for w in self.target.command]
         return f"{transport}://{where}", words
 
     def _start(self, words: tuple[str, ...], cpus: frozenset[int] | None) -> None:
         output, printed = os.pipe()
         script = str(Path(supervisor.__file__))
+        limits = () if self._limits is None else self._limits.arguments()
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", script, str(printed), *words],
+                [sys.executable, "-I", "-S", script, str(printed), *limits, "--", *words],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 cwd=self.target.directory,
@@ -212,16 +236,23 @@ class RunningTarget:
         with events:
             for line in events:
                 event, _, value = line.decode().strip().partition(" ")
-                if event == "ended":
+                if event == "limit":
+                    self.limit = value
+                elif event == "ended":
                     self.status = int(value)
                     self._ended.set()
         self._ended.set()
 
     def _read_output(self, output: IO[bytes]) -> None:
+        printed, most = 0, math.inf if self._limits is None else self._limits.output
         with output:
             while data := output.read(65536):
                 self._output.append(data)
                 self._kept += len(data)
+                printed += len(data)
+                if printed > most:
+                    self._order(f"limit more than {most / MIB:g} MiB printed")
+                    most = math.inf
                 while self._kept - len(self._output[0]) >= OUTPUT_KEPT:
                     self._kept -= len(self._output.popleft())
 
@@ -237,8 +268,7 @@ class RunningTarget:
         while True:
             if self._ended.is_set():
                 raise TargetError(
-                    f"{self.target.name} ended with status {self.status} before it listened"
-                    + self._said()
+                    f"{self.target.name} {self.how_it_ended()} before it listened{self.said()}"
                 )
             listens = is_listening(transport, address)
             if listens or (listens is None and self._says_so()):
@@ -246,9 +276,26 @@ class RunningTarget:
             if time.monotonic() > deadline:
                 raise TargetError(
                     f"{self.target.name} did not listen at {self.endpoint}"
-                    f" within {patience:g} s" + self._said()
+                    f" within {patience:g} s{self.said()}"
                 )
             self._ended.wait(LOOK_AGAIN)
+
+    def _reach(self, patience: float) -> None:
+        """See that somebody is there; of a datagram's address only a refusal tells."""
+        from ..client import EchoClient
+
+        options: dict[str, Any] = {"insecure": True} if self.target.transport == "tls" else {}
+        try:
+            with EchoClient(self.endpoint, timeout=patience, **options) as client:
+                if not client.is_stream:
+                    client.timeout = ICMP_TIME
+                    client.echo(b"is anybody there?\n")
+        except TimeoutError as error:
+            if self.target.is_stream:
+                raise TargetError(f"{self.target.name}: {error}") from error
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise TargetError(f"{self.target.name} cannot be reached: {reason}") from error
 
     def _says_so(self) -> bool:
         """Where the system does not tell: our servers say so, others answer a connection."""
@@ -261,11 +308,3 @@ class RunningTarget:
         except OSError:
             return False
         return True
-
-    def _said(self) -> str:
-        """Its last words, when it is known whether there are more."""
-        if self._ended.is_set():
-            for thread in self._threads[:1]:
-                thread.join(0.2)  # a child of its may keep the pipe open for longer
-        words = self.last_words()
-        return f"; it said: {words}" if words else ""

@@ -1,12 +1,17 @@
 """Runs one program and leaves nothing of it behind: started as a program by `running`.
 
-    python -I -S supervisor.py OUTPUT COMMAND ...
+    python -I -S supervisor.py OUTPUT [LIMIT=NUMBER ...] -- COMMAND ...
 
 What the command starts may fork, leave its process group, or forget its children; here
 they are all descendants, since orphans come back to this process (prctl(2),
 PR_SET_CHILD_SUBREAPER).  Lines on standard input say what to do (``signal 15``, ``kill``);
 its end means that whoever asked has gone, however that came, so all is killed.  Lines on
-standard output say what happened: ``started PID``, ``failed WHY``, ``ended STATUS``.
+standard output say what happened: ``started PID``, ``failed WHY``, ``limit WHY`` (the
+limit that it has exceeded, for which all is killed), ``ended STATUS``.
+
+What a limit of the system cannot hold (setrlimit(2) counts memory as address space, and
+processes for each user, of which root has no limit) is watched: `Watch` looks at all
+descendants ten times a second.
 
 It imports little, for it stands between the wish for a server and the server: its start
 takes about 15 ms.
@@ -18,11 +23,27 @@ import os
 import select
 import signal
 import sys
+import time
 from collections.abc import Callable
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 """linux/prctl.h; elsewhere a child that leaves its process group is not found."""
+
+LOOK_AGAIN = 0.1
+"""Seconds between two looks at what the descendants use.  In that time a program that does
+nothing but fork makes some hundreds of processes, which harm nobody."""
+
+MOST_OF_THE_TIME = 5
+"""Times as long as the last look took, a pause is at least: thousands of processes take tens
+of milliseconds to look at, and the processor belongs to whom they serve."""
+
+MEMORY_AGAIN = 1.0
+"""Seconds between two looks at the memory that processes share, which take a millisecond each."""
+
+MOST_ZOMBIES = 10_000
+"""What a forking server that forgets its children leaves after every check is a third of it;
+more could take all process ids of a system, of which there may be 32 768."""
 
 KILL_ROUNDS = 100
 """A process can fork before it is killed, but a round kills a whole group at once."""
@@ -44,7 +65,7 @@ def say(text: str) -> None:
         os.write(1, text.encode("utf-8", "backslashreplace") + b"\n")
 
 
-def start(command: list[str], output: int) -> int:
+def start(command: list[str], output: int, limits: dict[str, float]) -> int:
     """Start *command* in a process group of its own; its process id.
 
     :raises OSError: it cannot be executed.
@@ -63,6 +84,8 @@ def start(command: list[str], output: int) -> int:
             # What Python ignores, and what this process handles, is as for any program.
             for signum in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGINT):
                 signal.signal(signum, signal.SIG_DFL)
+            if limits:
+                set_limits(limits)
             os.execvp(command[0], command)
         except OSError as error:
             os.write(tell, str(error.errno).encode())
@@ -91,17 +114,102 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def set_limits(limits: dict[str, float]) -> None:
+    """Give this process, and so what it starts, the limits that the system holds."""
+    import resource
+
+    for kind, value in (
+        (resource.RLIMIT_CPU, int(limits["cpu"]) + 2),  # after the watch, which says why
+        (resource.RLIMIT_NOFILE, int(limits["descriptors"])),
+        (resource.RLIMIT_FSIZE, int(limits["file_size"])),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        _, most = resource.getrlimit(kind)
+        if most == resource.RLIM_INFINITY or value <= most:
+            resource.setrlimit(kind, (value, value))
+
+
+class Watch:
+    """Looks at what all descendants use together."""
+
+    def __init__(self, limits: dict[str, float]) -> None:
+        self._limits = limits
+        self._tick: int = os.sysconf("SC_CLK_TCK")
+        self._page: int = os.sysconf("SC_PAGE_SIZE")
+        self._memory_at = 0.0
+        self.next = time.monotonic() + LOOK_AGAIN
+
+    def look(self) -> str | None:
+        """The limit that is exceeded, in words; None: they keep to them."""
+        began = time.monotonic()
+        exceeded = self._exceeded(descendants(os.getpid()))
+        now = time.monotonic()
+        self.next = now + max(LOOK_AGAIN, MOST_OF_THE_TIME * (now - began))
+        return exceeded
+
+    def _exceeded(self, pids: list[int]) -> str | None:
+        times = os.times()
+        cpu = times.children_user + times.children_system
+        tasks = zombies = resident = 0
+        for pid in pids:
+            fields = stat_of(pid)
+            if fields is None:
+                continue
+            cpu += sum(map(int, fields[11:15])) / self._tick
+            if fields[0] == "Z":
+                zombies += 1
+                continue
+            tasks += int(fields[17])
+            resident += int(fields[21]) * self._page
+        if tasks > self._limits["processes"] or zombies > MOST_ZOMBIES:
+            kind = "processes and threads" if zombies <= MOST_ZOMBIES else "zombies"
+            most = self._limits["processes"] if zombies <= MOST_ZOMBIES else MOST_ZOMBIES
+            return f"more than {most:g} {kind}"
+        if cpu > self._limits["cpu"]:
+            return f"more than {self._limits['cpu']:g} s of processor time"
+        if resident > self._limits["memory"] and self._memory(pids) > self._limits["memory"]:
+            return f"more than {self._limits['memory'] / 2**20:g} MiB of memory"
+        return None
+
+    def _memory(self, pids: list[int]) -> int:
+        """Bytes that *pids* have, shared ones counted once; 0: it was looked at just now."""
+        now = time.monotonic()
+        if now < self._memory_at:
+            return 0
+        self._memory_at = now + MEMORY_AGAIN
+        return sum(map(proportional_memory, pids))
+
+
+def stat_of(pid: int) -> list[str] | None:
+    """The fields of /proc/PID/stat from the state on (proc(5) counts it as the third)."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:
+            return stat.read().rpartition(")")[2].split()
+    except OSError:
+        return None  # it has ended
+
+
+def proportional_memory(pid: int) -> int:
+    """Bytes of *pid*, of shared pages its part (proc(5), Pss)."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/smaps_rollup") as rollup:
+        for line in rollup:
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
 class Supervisor:
     """Waits for orders and for the end of what it runs."""
 
-    def __init__(self, command: list[str], output: int) -> None:
+    def __init__(self, command: list[str], output: int, limits: dict[str, float]) -> None:
         self._wake, wakes = os.pipe()
         for end in (self._wake, wakes):
             os.set_blocking(end, False)
         signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started us
-        self._pid = start(command, output)
+        self._watch = Watch(limits) if limits else None
+        self._pid = start(command, output, limits)
         self._ended = False
         os.close(output)
         say(f"started {self._pid}")
@@ -113,7 +221,8 @@ class Supervisor:
         ready.register(0, select.POLLIN)
         ready.register(self._wake, select.POLLIN)
         while True:
-            for descriptor, _ in ready.poll():
+            self._look()
+            for descriptor, _ in ready.poll(self._pause()):
                 if descriptor == self._wake:
                     self._reap()
                     continue
@@ -128,6 +237,7 @@ class Supervisor:
         """Kill every descendant, and wait until none is left."""
         ready = select.poll()
         ready.register(self._wake, select.POLLIN)
+        self._freeze()
         for _ in range(KILL_ROUNDS):
             if not self._ended:
                 self._signal(signal.SIGKILL, os.killpg)
@@ -138,6 +248,38 @@ class Supervisor:
             if not self._reap():
                 return
 
+    def _freeze(self) -> None:
+        """Stop what forks faster than it can be killed; what is stopped makes no more."""
+        if not self._ended:
+            self._signal(signal.SIGSTOP, os.killpg)
+        stopped: set[int] = set()
+        for _ in range(KILL_ROUNDS):
+            new = set(descendants(os.getpid())) - stopped
+            if not new:
+                return
+            for pid in new:
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGSTOP)
+            stopped |= new
+
+    def _look(self) -> None:
+        """Kill all, if a limit is exceeded."""
+        if self._watch is not None and time.monotonic() >= self._watch.next:
+            exceeded = self._watch.look()
+            if exceeded is not None:
+                self._exceed(exceeded)
+
+    def _exceed(self, why: str) -> None:
+        self._watch = None
+        say(f"limit {why}")
+        self.kill()
+
+    def _pause(self) -> float | None:
+        """Milliseconds until the next look."""
+        if self._watch is None:
+            return None
+        return max(0.0, self._watch.next - time.monotonic()) * 1000
+
     def _obey(self, order: str) -> None:
         verb, _, argument = order.partition(" ")
         if verb == "signal" and not self._ended:
@@ -145,6 +287,8 @@ class Supervisor:
         elif verb == "kill":
             self.kill()
             say("killed")
+        elif verb == "limit":
+            self._exceed(argument)
 
     def _signal(self, signum: int, send: Callable[[int, int], None]) -> None:
         with contextlib.suppress(OSError):
@@ -167,11 +311,13 @@ class Supervisor:
 
 
 def main() -> None:
-    """Run ``OUTPUT COMMAND ...``, the descriptor for its output and what to execute."""
+    """Run ``OUTPUT [LIMIT=NUMBER ...] -- COMMAND ...``, with the descriptor for its output."""
     prctl(PR_SET_CHILD_SUBREAPER, 1)
-    output, *command = sys.argv[1:]
+    _, output, *words = sys.argv
+    end = words.index("--")
+    limits = {name: float(value) for name, _, value in (w.partition("=") for w in words[:end])}
     try:
-        supervisor = Supervisor(command, int(output))
+        supervisor = Supervisor(words[end + 1 :], int(output), limits)
     except OSError as error:
         say(f"failed {error.strerror}")
         return

@@ -56,6 +56,8 @@ class Target(NamedTuple):
     """The mode spec, for a server of ours."""
     directory: str | None = None
     """Where the command is run; by default here."""
+    fields: tuple[tuple[str, str], ...] = ()
+    """What else is to be filled in, such as ``{file}``, and by what."""
 
     @property
     def is_stream(self) -> bool:

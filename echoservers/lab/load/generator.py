@@ -43,6 +43,23 @@ class _Load(Protocol):
     def outcome(self) -> tuple[dict[str, Any], dict[str, "array[Any]"]]: ...
 
 
+class _Phases:
+    """Says on standard error how far the run is, to whoever looks at the server meanwhile."""
+
+    def __init__(self, wanted: bool) -> None:
+        self._wanted = wanted
+
+    def say(self, phase: str) -> None:
+        """It has come to *phase*."""
+        if self._wanted:
+            os.write(2, phase.encode() + b"\n")
+
+    def wait(self) -> None:
+        """Keep the connections as they are until whoever looks has seen them."""
+        if self._wanted:
+            os.read(0, 1)
+
+
 class _Window:
     """The time that counts, and what the generator did meanwhile."""
 
@@ -83,7 +100,9 @@ def make_load(loop: Loop, dialler: Dialler, plan: LoadPlan, spin: bool) -> _Load
     return ClosedLoad(loop, dialler, plan)
 
 
-def generate(plan: LoadPlan, spin: bool) -> tuple[dict[str, Any], dict[str, "array[Any]"]]:
+def generate(
+    plan: LoadPlan, spin: bool, phases: _Phases
+) -> tuple[dict[str, Any], dict[str, "array[Any]"]]:
     """Do what *plan* says.
 
     :raises OSError: there is no such host, or a resource is missing.
@@ -97,14 +116,14 @@ def generate(plan: LoadPlan, spin: bool) -> tuple[dict[str, Any], dict[str, "arr
         load = make_load(loop, dialler, plan, spin)
         closing.callback(load.close)
         window = _Window(loop)
-        told = _run(loop, crowd, load, plan, window)
+        told = _run(loop, crowd, load, plan, window, phases)
         numbers, arrays = load.outcome()
         told |= window.numbers() | numbers | {"crowd": crowd.counts(), "errors": loop.errors}
     return told, arrays
 
 
 def _run(
-    loop: Loop, crowd: Crowd, load: _Load, plan: LoadPlan, window: _Window
+    loop: Loop, crowd: Crowd, load: _Load, plan: LoadPlan, window: _Window, phases: _Phases
 ) -> dict[str, str | None]:
     try:
         crowd.gather()
@@ -116,11 +135,16 @@ def _run(
         load.start(now)
         load.run(begin)
         window.mark(begin)
+        phases.say("measuring")
         load.run(begin + plan.duration)
         window.mark(begin + plan.duration)
+        phases.say("measured")
         load.finish()
+        phases.say("finished")
+        phases.wait()
     except Done:
         window.mark(clock())
+        phases.say("measured")
     except WrongReply as wrong:
         window.mark(clock())
         return {"ended": "a reply was wrong", "wrong": str(wrong)}
@@ -150,7 +174,9 @@ def main() -> None:
     gc.disable()
     arrays: dict[str, array[Any]] = {}
     try:
-        told, arrays = generate(LoadPlan.from_json(job["plan"]), job["spin"])
+        told, arrays = generate(
+            LoadPlan.from_json(job["plan"]), job["spin"], _Phases(job["phases"])
+        )
     except OSError as error:
         told = {"failed": error.strerror or str(error)}
     told["arrays"] = [[name, data.typecode, len(data)] for name, data in arrays.items()]

@@ -7,14 +7,17 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ...errors import EchoServersError
 from .plan import LoadPlan
 from .result import LoadResult, read_result
 
-__all__ = ["LoadError", "program_environment", "run_load", "run_loads"]
+__all__ = ["PHASES", "LoadError", "program_environment", "run_load", "run_loads"]
+
+PHASES = (b"measuring", b"measured", b"finished")
+"""What a generator says: the window begins, the window is over, the last reply has come."""
 
 PROGRAM = f"{__package__}.generator"
 
@@ -30,13 +33,22 @@ class LoadError(EchoServersError):
     """A generator could not do what it was to do; a server's faults are in the results."""
 
 
-def run_load(plan: LoadPlan, cpus: frozenset[int] | set[int] | None = None) -> LoadResult:
+def run_load(
+    plan: LoadPlan,
+    cpus: frozenset[int] | set[int] | None = None,
+    on_phase: Callable[[str], None] | None = None,
+) -> LoadResult:
     """Put the load of *plan* on its server.
 
     :param cpus: the processors that the generator may run on; by default any.
+    :param on_phase: called with ``measuring`` when the window begins, ``measured`` when it is
+        over, and ``finished`` when all replies are there; then the connections stay as they
+        are until it returns.
     :raises LoadError: there is no such host, or the generator cannot run or does not end.
     """
-    return run_loads([plan], cpus)[0]
+    with _Generator(plan, cpus, on_phase) as generator:
+        generator.start()
+        return generator.result()
 
 
 def run_loads(
@@ -63,8 +75,14 @@ def program_environment() -> dict[str, str]:
 class _Generator:
     """One process; gone when its block ends."""
 
-    def __init__(self, plan: LoadPlan, cpus: frozenset[int] | set[int] | None) -> None:
+    def __init__(
+        self,
+        plan: LoadPlan,
+        cpus: frozenset[int] | set[int] | None,
+        on_phase: Callable[[str], None] | None = None,
+    ) -> None:
         self._plan = plan
+        self._on_phase = on_phase
         beside = plan.idle + plan.slow + plan.silent + plan.half
         self._time = plan.warmup + plan.duration + plan.timeout + GRACE + beside * CROWD_TIME
         self._process = subprocess.Popen(
@@ -96,6 +114,7 @@ class _Generator:
         """Hand the plan over."""
         # With one processor, what looks whether a message is due keeps the server from running.
         job = {"plan": self._plan.to_json(), "spin": len(os.sched_getaffinity(0)) > 1}
+        job["phases"] = self._on_phase is not None
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it says why on its standard error
             self._process.stdin.write(json.dumps(job).encode() + b"\n")
@@ -133,7 +152,22 @@ class _Generator:
             for descriptor, _ in reading.poll(left * 1000):
                 if data := os.read(descriptor, 1 << 20):
                     parts[descriptor] += data
+                    if parts[descriptor] is errors:
+                        self._tell(data)
                 else:
                     reading.unregister(descriptor)
                     del parts[descriptor]
         return bytes(output), bytes(errors)
+
+    def _tell(self, said: bytes) -> None:
+        """Hand on how far it is."""
+        if self._on_phase is None:
+            return
+        for line in said.split():
+            if line in PHASES:
+                self._on_phase(line.decode())
+        if PHASES[-1] in said:
+            assert self._process.stdin is not None
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.write(b"\n")
+                self._process.stdin.flush()

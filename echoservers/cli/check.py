@@ -1,0 +1,218 @@
+"""``echoservers check TARGET``: is a server right?  One, many, or a folder of submissions."""
+
+import argparse
+import math
+import os
+import signal
+from collections.abc import Sequence
+
+from ..conformance.engine import CHECKS, SUBJECTS, select_checks
+from ..conformance.job import Job, Run
+from ..conformance.junit import as_junit
+from ..conformance.pool import Ended, Pool
+from ..conformance.results import many_as_json, one_as_json
+from ..conformance.rubric import Rubric, Score, read_rubric
+from ..conformance.saving import check_writable, save
+from ..errors import OptionError
+from ..hints import did_you_mean
+from ..options import count
+from ..registry import modes
+from ..targets import Level, Target, TargetError
+from . import DONE, FAILED, NOT_REACHED, say
+from .arguments import Parser, value_read_by
+from .verdicts import verdicts
+
+TRANSPORTS = ("tcp", "udp", "tls", "unix-stream", "unix-datagram")
+
+
+def run(arguments: list[str]) -> int:
+    """Check what the arguments name."""
+    given = _parser().parse(arguments)
+    given.only, given.skip = _names(given.only), _names(given.skip)
+    if given.list:
+        say(_listed(given.only, given.skip))
+        return DONE
+    rubric = None if given.rubric is None else read_rubric(given.rubric)
+    jobs = [_job(target, given) for target in _targets(given)]
+    if not any(job.checks for job in jobs):
+        raise OptionError("no check that is left applies; --list shows all")
+    for path in filter(None, (given.json, given.junit)):
+        check_writable(path)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end in order, as by Ctrl-C
+    runs, scores = _check(jobs, _at_once(given), rubric)
+    _save(given, runs, scores)
+    return _exit_code(runs)
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        "check",
+        usage="echoservers check TARGET ... | --command CMD | --all [options]",
+        description="Tell whether a server is right, and prove it.",
+        epilog="TARGET is a mode (threading-tcp), a mode with options (tcp:idle_timeout=5)\n"
+        "or the endpoint of a server that runs (tcp://127.0.0.1:8007).\n"
+        "Exit codes: 0 every check passed; 1 one failed; 2 wrong usage; 3 a target could\n"
+        "not be started or reached; 130 interrupted.",
+    )
+    what = parser.add_argument_group("what is checked")
+    add = what.add_argument
+    add("targets", nargs="*", metavar="TARGET", help=argparse.SUPPRESS)
+    add("--command", metavar="CMD", help="a program, in any language: './server {port}'")
+    add("--transport", help=f"of the program: {', '.join(TRANSPORTS)} (default: tcp)")
+    add("--all", action="store_true", help="every mode that is available here")
+    _add_selection(parser.add_argument_group("which checks"))
+    _add_manner(parser.add_argument_group("how"))
+    add = parser.add_argument_group("results").add_argument
+    add("--json", metavar="FILE", help="save the results as JSON")
+    add("--junit", metavar="FILE", help="save them as JUnit XML")
+    add("--rubric", metavar="FILE.toml", help="give points: [checks] and [groups] with numbers")
+    return parser
+
+
+def _add_selection(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--list", action="store_true", help="show every check with its requirement and source")
+    add(
+        "--only",
+        action="append",
+        metavar="IDS",
+        help=f"these checks or groups, with commas between ({', '.join(SUBJECTS)})",
+    )
+    add("--skip", action="append", metavar="IDS", help="leave these out")
+    add(
+        "--level",
+        type=value_read_by(Level.named),
+        help="how many clients at a time it must serve: iterative (one), pool (a few),"
+        " concurrent (hundreds; the default, but for modes, whose level is known)",
+    )
+    add(
+        "--framing",
+        choices=["raw", "lines"],
+        default="raw",
+        help="lines: it may wait for the end of a line (default: raw)",
+    )
+    add("--expect-design", metavar="NAME", help="the design that it must have, seen from outside")
+
+
+def _add_manner(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add(
+        "--timeout-scale",
+        type=value_read_by(_scale),
+        default=1.0,
+        metavar="X",
+        help="multiply every time limit, for a slow machine (default: 1)",
+    )
+    for flag, default, meaning in (
+        ("--repeat", 1, "make each check N times; one failure is a failure (default: 1)"),
+        ("--jobs", None, "targets at a time (default: as many as there are processors)"),
+    ):
+        add(flag, type=value_read_by(count), default=default, metavar="N", help=meaning)
+
+
+def _scale(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0.01 <= number <= 100:
+        raise ValueError("expected a number from 0.01 to 100")
+    return number
+
+
+def _names(given: Sequence[str] | None) -> list[str]:
+    names = [name.strip() for text in given or () for name in text.split(",")]
+    known = [*SUBJECTS, *CHECKS]
+    for name in filter(None, names):
+        if name not in known:
+            hint = did_you_mean(name, known)
+            raise OptionError(f"there is no check and no group {name!r}{hint}; --list shows all")
+    return [name for name in names if name]
+
+
+def _listed(only: Sequence[str], skip: Sequence[str]) -> str:
+    lines = []
+    for check in CHECKS.values():
+        names = {check.id, check.group}
+        if (not only or names & set(only)) and not names & set(skip):
+            lines += [check.id, f"    {check.requirement}", f"    {check.source}"]
+    return "\n".join(lines)
+
+
+def _targets(given: argparse.Namespace) -> list[Target]:
+    if given.transport is not None and given.command is None:
+        raise OptionError("--transport is for --command; a TARGET says its own")
+    targets = [Target.of_text(text) for text in given.targets]
+    if given.command is not None:
+        targets.append(Target.of_command(given.command, given.transport))
+    if given.all:
+        targets += [Target.of_mode(mode.name) for mode in modes() if mode.available]
+    if not targets:
+        raise OptionError(
+            "nothing to check; give a TARGET (threading-tcp, tcp://127.0.0.1:8007),"
+            " --command './server {port}' or --all"
+        )
+    return targets
+
+
+def _job(target: Target, given: argparse.Namespace) -> Job:
+    level = target.level if given.level is None else given.level
+    checks = select_checks(
+        target, level, only=given.only, skip=given.skip, lines=given.framing == "lines"
+    )
+    return Job(
+        target,
+        level,
+        tuple(check.id for check in checks),
+        given.timeout_scale,
+        given.repeat,
+        given.expect_design,
+    )
+
+
+def _at_once(given: argparse.Namespace) -> int:
+    if given.jobs is not None:
+        return int(given.jobs)
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on this system
+        return os.cpu_count() or 1
+
+
+def _check(
+    jobs: Sequence[Job], most: int, rubric: Rubric | None
+) -> tuple[list[Run], list[Score | None]]:
+    """Run *jobs* and show it; the results in their order."""
+    runs: dict[int, Run] = {}
+    scores: dict[int, Score | None] = {}
+    with Pool(jobs, most) as pool, verdicts(jobs) as shown:
+        for event in pool.events():
+            score = None
+            if isinstance(event, Ended):
+                runs[event.number] = event.run
+                score = None if rubric is None else rubric.score(event.run)
+                scores[event.number] = score
+            shown.hear(event, score)
+        ordered = [runs[number] for number in range(len(jobs))]
+        shown.summary(ordered)
+    return ordered, [scores[number] for number in range(len(jobs))]
+
+
+def _save(given: argparse.Namespace, runs: Sequence[Run], scores: Sequence[Score | None]) -> None:
+    if given.json is not None:
+        one = len(runs) == 1
+        save(given.json, one_as_json(runs[0], scores[0]) if one else many_as_json(runs, scores))
+    if given.junit is not None:
+        save(given.junit, as_junit(runs))
+
+
+def _exit_code(runs: Sequence[Run]) -> int:
+    """What the results come to.
+
+    :raises TargetError: the only target could not be started or reached.
+    """
+    if len(runs) == 1 and runs[0].error is not None:
+        raise TargetError(runs[0].error)
+    if any(run.report.failed for run in runs):
+        return FAILED
+    return DONE if all(run.passed for run in runs) else NOT_REACHED

@@ -1,0 +1,39 @@
+"""Limits: what a target may use before it is killed, with all that it has started.
+
+They hold back mistakes, not attacks: a program can still read and write what the user can.
+For submissions of strangers run the whole in a container or on a machine of its own.
+"""
+
+from typing import NamedTuple
+
+__all__ = ["Limits"]
+
+MIB = 2**20
+
+
+class Limits(NamedTuple):
+    """Of one program and its descendants together, unless it says otherwise."""
+
+    cpu: float = 60.0
+    """Seconds of processor time: every check of a right server takes under ten."""
+    memory: int = 1024 * MIB
+    """Bytes that are resident, shared ones counted once: 300 processes of an interpreter take
+    half of it.  Not address space, of which virtual machines reserve gigabytes."""
+    descriptors: int = 1024
+    """For each process: what a login gets; the checks open 300 connections at a time."""
+    processes: int = 1024
+    """Processes and threads together: the checks connect 300 clients at a time, and each may
+    have one of either, and some helpers."""
+    file_size: int = 256 * MIB
+    """Bytes of each file: a log with every byte of the checks, spelled out, is smaller."""
+    output: int = 256 * MIB
+    """Bytes printed, for the same reason."""
+    time: float = 300.0
+    """Seconds for the build and all checks: ten times what a right server takes."""
+
+    def arguments(self) -> list[str]:
+        """What `supervisor` is told."""
+        return [
+            f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
+            for name, value in self._asdict().items()
+        ]
