@@ -132,7 +132,7 @@ def _reflector(transport: str, cpus: frozenset[int]) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="echo") as folder:
         process = subprocess.Popen(
             [
-                *(sys.executable, "-S", "-m", f"{__package__}.reflector", transport),
+                *(sys.executable, "-S", "-P", "-m", f"{__package__}.reflector", transport),
                 *([str(Path(folder, "reflector"))] if transport.startswith("unix") else []),
             ],
             stdin=subprocess.PIPE,

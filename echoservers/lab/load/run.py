@@ -86,8 +86,9 @@ class _Generator:
         beside = plan.idle + plan.slow + plan.silent + plan.half
         self._time = plan.warmup + plan.duration + plan.timeout + GRACE + beside * CROWD_TIME
         self._process = subprocess.Popen(
-            # Without the site's own: it starts in half the time.
-            [sys.executable, "-S", "-m", PROGRAM],
+            # Without the site: it starts in half the time. Without the folder we are in, which may
+            # have anything in it.
+            [sys.executable, "-S", "-P", "-m", PROGRAM],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
