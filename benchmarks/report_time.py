@@ -13,10 +13,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from lab_sample import sample_results  # noqa: E402 - found by the line above
-
-from echoservers.lab.report import write_report  # noqa: E402
-from echoservers.lab.results import save  # noqa: E402
+from echoservers.lab.report import write_report
+from echoservers.lab.results import save
+from lab_sample import sample_results
 
 
 def main(folder: Path) -> None:

@@ -266,7 +266,7 @@ def _show(results: "Results", folder: Path, against: "Results | None", *, report
     if report:
         from ..lab.report import write_report
 
-        files = write_report(results, folder)
+        files = write_report(results, folder, against)
         pages = [path for path in files if path.suffix == ".html"]
         for page in pages:
             say(f"report:  {page}")

@@ -275,10 +275,9 @@ class _Run:
             return None  # its pace is given, or the server works so long that it is far away
         key = (plan.shape, plan.transport, plan.connections, plan.size, plan.pipeline)
         if key not in self._ceilings:
-            pinning = self._pinning or Pinning(usable_cpus(), usable_cpus())
             self._ceilings[key] = None
             try:
-                ceiling = calibrate(plan, pinning.generator, pinning.server)
+                ceiling = calibrate(plan, self._pinning and self._pinning.generator)
             except LoadError as error:
                 self._listener.warned(f"the generator could not be calibrated: {error}")
             else:

@@ -36,7 +36,6 @@ __all__ = [
     "needed_samples",
     "paired_ratio",
     "percentile",
-    "unpaired_ratio",
     "verdict",
 ]
 
@@ -110,34 +109,6 @@ def paired_ratio(ours: Sequence[float], reference: Sequence[float], seed: int = 
     if not pairs.size or pairs.min() <= 0:
         raise ValueError("a ratio needs pairs of positive values")
     return interval([float(ratio) for ratio in pairs[0] / pairs[1]], seed)
-
-
-def unpaired_ratio(ours: Sequence[float], reference: Sequence[float]) -> Interval:
-    """The ratio of *ours* to *reference*, which were measured at different times.
-
-    Welch's t interval over logarithms (B. L. Welch, *Biometrika* 34, 1947), the degrees of
-    freedom rounded down.
-
-    :raises ValueError: there is none of either, or a value that is not positive.
-    """
-    sides = [np.asarray(side, dtype=float) for side in (ours, reference)]
-    if any(not len(side) or side.min() <= 0 for side in sides):
-        raise ValueError("a ratio needs positive values on both sides")
-    middle = float(np.median(sides[0]) / np.median(sides[1]))
-    if min(len(side) for side in sides) == 1:
-        return Interval(middle, None, None)
-    logarithms = [np.log(side) for side in sides]
-    parts = [float(side.var(ddof=1)) / len(side) for side in logarithms]
-    spread = sum(parts)
-    if not spread:
-        return Interval(middle, middle, middle)
-    degrees = spread**2 / sum(
-        part**2 / (len(side) - 1) for part, side in zip(parts, sides, strict=True)
-    )
-    center = float(logarithms[0].mean() - logarithms[1].mean())
-    half = _t(1 + max(1, int(degrees))) * math.sqrt(spread)
-    low, high = math.exp(center - half), math.exp(center + half)
-    return Interval(middle, min(low, middle), max(high, middle))
 
 
 def verdict(ratio: Interval, better: str | None) -> str:
