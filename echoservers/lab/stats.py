@@ -21,6 +21,7 @@ zero whatever the noise looks like, so the t interval errs as often as it says.
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -82,9 +83,14 @@ def interval(runs: Sequence[float], seed: int = 0) -> Interval:
 
     :raises ValueError: there is no run.
     """
-    values = np.asarray(runs, dtype=float)
-    if not len(values):
+    if not len(runs):
         raise ValueError("a median needs a run")
+    return _interval(tuple(runs), seed)
+
+
+@lru_cache(maxsize=8192)  # results are worked out anew whenever a run has been added to some
+def _interval(runs: tuple[float, ...], seed: int) -> Interval:
+    values = np.asarray(runs, dtype=float)
     median = float(np.median(values))
     if len(values) == 1:
         return Interval(median, None, None)
