@@ -48,6 +48,8 @@ BEYOND = 10
 and with ten expected its 95 % interval is 4 to 17, so the figure is good to its first digit
 (J.-Y. Le Boudec, *Performance Evaluation*, 2010, ch. 2: intervals of quantiles)."""
 
+LARGEST = 700.0  # of which exp() is still a float; two runs may be far apart
+
 NO_DIFFERENCE = "no difference"
 
 _T_975 = (  # Student's t for 95 %, by degrees of freedom from 1 on
@@ -99,7 +101,7 @@ def _interval(runs: tuple[float, ...], seed: int) -> Interval:
     if len(values) >= BOOTSTRAP_FROM:
         low, high = _bootstrapped(values, seed)
     elif values.min() > 0:
-        low, high = (math.exp(end) for end in _students(np.log(values)))
+        low, high = (math.exp(min(end, LARGEST)) for end in _students(np.log(values)))
     else:
         low, high = _students(values)
     # The interval is around the mean (of the logarithms), the figure is the median.
