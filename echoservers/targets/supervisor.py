@@ -132,12 +132,16 @@ def come_first() -> bool:
     Among hundreds of processes that fork without end it would get a hundredth of a
     processor, and never be done with killing them.  It runs for a moment at a time.
     """
-    try:
-        policy = os.SCHED_RR | os.SCHED_RESET_ON_FORK  # sched(7)
-        os.sched_setscheduler(0, policy, os.sched_param(1))
-    except (OSError, AttributeError):
-        return False  # no privilege, or not on this system
-    return True
+    if not hasattr(os, "SCHED_RESET_ON_FORK"):  # sched(7)
+        return False
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+        return True
+    with contextlib.suppress(OSError):  # in a control group without real-time tasks
+        os.sched_setscheduler(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
+        os.setpriority(os.PRIO_PROCESS, 0, -20)
+        return True
+    return False
 
 
 def set_limits(limits: dict[str, float]) -> None:
@@ -174,7 +178,9 @@ class Watch:
         self._limits = limits
         self._tick: int = os.sysconf("SC_CLK_TCK")
         self._page: int = os.sysconf("SC_PAGE_SIZE")
+        self._memory = 0
         self._memory_at = 0.0
+        self._measuring = False
         self.next = time.monotonic() + LOOK_AGAIN
 
     def look(self) -> str | None:
@@ -205,17 +211,28 @@ class Watch:
             return f"more than {most:g} {kind}"
         if cpu > self._limits["cpu"]:
             return f"more than {self._limits['cpu']:g} s of processor time"
-        if resident > self._limits["memory"] and self._memory(pids) > self._limits["memory"]:
-            return f"more than {self._limits['memory'] / 2**20:g} MiB of memory"
+        if resident > self._limits["memory"]:
+            self._measure_memory(pids)
+            if self._memory > self._limits["memory"]:
+                return f"more than {self._limits['memory'] / 2**20:g} MiB of memory"
         return None
 
-    def _memory(self, pids: list[int]) -> int:
-        """Bytes that *pids* have, shared ones counted once; 0: it was looked at just now."""
-        now = time.monotonic()
-        if now < self._memory_at:
-            return 0
-        self._memory_at = now + MEMORY_AGAIN
-        return sum(map(proportional_memory, pids))
+    def _measure_memory(self, pids: list[int]) -> None:
+        """Find out what *pids* have with shared pages counted once, for the next look.
+
+        In a thread: the kernel locks a process to count its pages, and one that forks
+        without end has that lock while it waits for a processor, which takes seconds.
+        """
+        import threading  # takes time that few programs make necessary
+
+        def measure() -> None:
+            self._memory = sum(map(proportional_memory, pids))
+            self._measuring = False
+
+        if not self._measuring and time.monotonic() >= self._memory_at:
+            self._measuring = True
+            self._memory_at = time.monotonic() + MEMORY_AGAIN
+            threading.Thread(target=measure, daemon=True).start()
 
 
 def stat_of(pid: int) -> list[str] | None:
