@@ -52,6 +52,7 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
 
     _serving_thread: threading.Thread | None = None
     _shares_listener = False  # with other processes, which accept from it too
+    _shares_backlog = False  # what we leave there another process may take
 
     server_address: Any
     socket: _Socket
@@ -134,7 +135,7 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
             self._pause(0.0)
             return False
         try:
-            request, client_address = self.get_request()
+            request, client_address = self._take_request()
         except BlockingIOError:
             return False
         except RequestDropped:
@@ -143,6 +144,14 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
             return self._accept_failed(error)
         self._failed_accepts = 0
         self._admit(request, client_address, contain=True)
+        return True
+
+    def _take_request(self) -> tuple[Any, Any]:
+        """The next request; a worker overrides it where others have a say in whose it is."""
+        return self.get_request()
+
+    def _takes_freely(self) -> bool:
+        """Whether that asks nobody."""
         return True
 
     def _accept_failed(self, error: OSError) -> bool:
@@ -182,6 +191,17 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
             elif wait is not None:
                 longest = wait if longest is None else min(wait, longest)
         self._loop.turn(longest)
+        self._loop.raise_interrupt()
+
+    def _answer_ping(self) -> None:
+        """For a worker whose master asks whether it stands still; see `_all_serve`."""
+
+    def _all_serve(self) -> bool:
+        """Whether nobody is in the loop, nor will be before a request has ended.
+
+        A model of which this may be says so, and calls `_answer_ping` when it becomes so.
+        """
+        return False
 
     def _stop_soon(self) -> None:
         self._stop_requested = True
@@ -191,7 +211,7 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
         if self.overflow == "queue" and len(self._activity) >= self.capacity():
             return  # it stays in the backlog
         try:
-            request, client_address = self.get_request()
+            request, client_address = self._take_request()
         except OSError:
             return  # as there: a single call tells nothing of a failed accept
         self._admit(request, client_address, contain=False)

@@ -15,6 +15,7 @@ MESSAGES, BYTES_IN, BYTES_OUT, ERRORS = range(4)
 DROP_REASONS = (
     "too_long",  # longer than the limit: a datagram is answered whole or not at all
     "unsafe_source",  # a reply could start a loop or reach more than one host
+    "repeated",  # the same again and again, beyond ``max_repeats``: a loop, perhaps
     "amplification",  # the reply is longer than the datagram, the source not this machine
     "no_address",  # an unbound Unix datagram peer: nowhere to send to
     "peer_full",  # the peer does not read its replies

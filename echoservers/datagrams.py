@@ -40,6 +40,7 @@ def has_plain_path(server: "UDPServer", base: type["UDPServer"]) -> bool:
     return (
         not server.logs_connections
         and server.max_message_size is None  # else begin() tells the handler
+        and server.max_repeats is None
         and all(getattr(type(server), step) is getattr(base, step) for step in _SERVER_STEPS)
         and not vars(server).keys() & {*_SERVER_STEPS, "process_request"}
         and isinstance(handler, type)

@@ -60,6 +60,10 @@ class Loop:
         """When the last wait returned: good enough for limits of seconds."""
         self.is_busy = False
         """Whether the last wait found something there at once: more may be waiting."""
+        self.holds_interrupts = False
+        """Whether Ctrl-C ends the turn behind the callbacks that it comes upon: a connection
+        that it cuts in the middle of its end would be in progress for ever."""
+        self._interrupted = False
         self.on_stop: _Callback | None = None
         """Called in the turn in which a forked child has asked for it."""
         try:
@@ -170,10 +174,44 @@ class Loop:
         if before >= 0:  # somebody else's, an asyncio loop's perhaps: it stays theirs
             signal.set_wakeup_fd(before)
         try:
-            yield
+            with self._interrupts_held():
+                yield
         finally:
             if before < 0:
                 signal.set_wakeup_fd(-1)
+
+    @contextmanager
+    def _interrupts_held(self) -> Iterator[None]:
+        """Let `raise_interrupt` raise what Ctrl-C would raise anywhere; the second one does."""
+        default = signal.default_int_handler
+        if not self.holds_interrupts or signal.getsignal(signal.SIGINT) is not default:
+            yield
+            return
+
+        def hold(_signum: int, _frame: object) -> None:
+            if self._interrupted:  # a handler that does not return
+                signal.signal(signal.SIGINT, default)
+                raise KeyboardInterrupt
+            self._interrupted = True
+            self.wake()
+
+        signal.signal(signal.SIGINT, hold)
+        try:
+            yield
+            self.raise_interrupt()
+        finally:
+            self._interrupted = False
+            if signal.getsignal(signal.SIGINT) is hold:
+                signal.signal(signal.SIGINT, default)
+
+    def raise_interrupt(self) -> None:
+        """Behind a turn.
+
+        :raises KeyboardInterrupt: Ctrl-C has come meanwhile.
+        """
+        if self._interrupted:
+            self._interrupted = False
+            raise KeyboardInterrupt
 
     def ask_owner_to_stop(self) -> None:
         """From a forked child: have `on_stop` called in the parent process."""

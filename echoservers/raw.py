@@ -131,7 +131,9 @@ class RawServer(UDPServer):
             raise self._dropped("unsafe_source")
         level, kind = self._life_info
         sock = AnsweringSocket(self.socket, *origin, (level, kind, life.to_bytes(4, byteorder)))
-        return (bytes(payload), sock), source
+        message = bytes(payload)
+        self._check_repeats(source, message)
+        return (message, sock), source
 
     def _life_of(self, packet: memoryview, extra: Any) -> int:
         """What the reply may live: less than the datagram, which had come some way."""

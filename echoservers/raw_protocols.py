@@ -172,7 +172,10 @@ class ChattyPeer(asyncio.Protocol):
 
 
 class EchoingPeer(ChattyPeer):
-    """A `ChattyPeer` for handlers that only echo: nobody need be asked."""
+    """A `ChattyPeer` for handlers that only echo: nobody need be asked.
+
+    It says again what that does, since a step that both call would cost as much as it saves.
+    """
 
     __slots__ = ()
 

@@ -10,7 +10,7 @@ flood somebody who never asked.  So no reply goes
 - with more bytes than were received, unless to this machine.
 
 A reply leaves from the address that was asked, and never waits for the peer.  Two servers on
-other ports that a forged datagram sets talking to each other are not told from a client.
+other ports that a forged datagram has set at each other: see `echoservers.bounces`.
 """
 
 import errno

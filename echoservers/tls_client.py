@@ -179,7 +179,7 @@ class TLSStream:
         except ssl.SSLError as error:
             raise ConnectionAbortedError(f"TLS: {reason_of(error)}") from error
         except OSError:
-            return
+            return  # it has gone without a word: the caller raises what has told so
 
     def _shake_hands(self, timeout: float | None) -> None:
         deadline = None if timeout is None else time.monotonic() + timeout

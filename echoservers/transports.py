@@ -13,10 +13,11 @@ from typing import Annotated, Any
 
 from .addresses import check_unix_path, family_of, normalise
 from .admission import RequestDropped
+from .bounces import Repeats, mark_replies
 from .counters import DROP_CELL
 from .datagrams import answer_batch, has_plain_path
 from .log import logger
-from .options import Option, count, file_mode
+from .options import Option, count, count_or_none, file_mode
 from .replies import (
     DROP_REASON_OF_ERROR,
     IP_PKTINFO,
@@ -117,6 +118,17 @@ class UDPServer(TCPServer, socketserver.UDPServer):
     allow_reuse_address = False  # for UDP it would let another process take our datagrams
     max_packet_size = MAX_DATAGRAM
 
+    max_repeats: Annotated[
+        int | None,
+        Option(
+            count_or_none,
+            "datagrams",
+            "leave the next unanswered when one source has sent the same so often in a row: ends"
+            " loops with other echo servers within 100 packets, if it is 32",
+        ),
+    ] = None  # a load generator sends the same for ever, and waits for each answer
+
+    _repeats: Repeats | None = None
     _packet_info: tuple[int, int] | None = None
     _plain_path = False
 
@@ -127,6 +139,9 @@ class UDPServer(TCPServer, socketserver.UDPServer):
         self._buffer = memoryview(bytearray(self.max_packet_size + 1))
         self._longest_for_handler = getattr(self.RequestHandlerClass, "max_message_size", None)
         self._has_ports = isinstance(self.server_address, tuple)
+        if self.socket.type == socket.SOCK_DGRAM and self._has_ports and self._only_replies():
+            mark_replies(self.socket)
+        self._repeats = None if self.max_repeats is None else Repeats(self.max_repeats)
         host = self.server_address[0] if self._has_ports else None
         if host == "0.0.0.0" and IP_PKTINFO is not None:
             self._packet_info = (socket.IPPROTO_IP, IP_PKTINFO)
@@ -138,10 +153,17 @@ class UDPServer(TCPServer, socketserver.UDPServer):
     def server_activate(self) -> None:
         """Nothing to listen for."""
 
+    def _only_replies(self) -> bool:
+        """Whether nothing else is sent from the socket; a ``handle()`` may send what it likes."""
+        return getattr(self.RequestHandlerClass, "ends_with_input", False)
+
     def _prepare_to_serve(self) -> None:
         super()._prepare_to_serve()
         self._plain_path = (
-            self._serves_at_once and self._packet_info is None and has_plain_path(self, UDPServer)
+            self._serves_at_once
+            and self._packet_info is None
+            and self._takes_freely()
+            and has_plain_path(self, UDPServer)
         )
 
     def _accept_batch(self) -> None:
@@ -168,7 +190,13 @@ class UDPServer(TCPServer, socketserver.UDPServer):
             port = source[1]
             if port < RESERVED_PORTS or port == self.server_address[1]:
                 raise self._dropped("unsafe_source")
-        return (bytes(self._buffer[:size]), sock), source
+        message = bytes(self._buffer[:size])
+        self._check_repeats(source, message)
+        return (message, sock), source
+
+    def _check_repeats(self, source: Any, message: bytes) -> None:
+        if self._repeats is not None and self._repeats.too_many(source, message):
+            raise self._dropped("repeated")
 
     def _check_size(self, size: int) -> None:
         longest = self.max_message_size

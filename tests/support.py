@@ -1,7 +1,6 @@
 """What the tests share: modes, servers in this process, servers as programs, clients."""
 
 import contextlib
-import json
 import os
 import random
 import select
@@ -17,34 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import echoservers
+from chosen_modes import AVAILABLE_MODES, CHOSEN_MODES
+from controlled import PATIENCE, ROOT, ControlledServer
 from echoservers.addresses import parse_endpoint
 from echoservers.options import options_of
 from echoservers.raw import connect_raw
 from echoservers.registry import Mode, find_mode
 from echoservers.serving import ServingMixIn
 
-ROOT = Path(__file__).resolve().parent.parent
-PATIENCE = 20.0
-"""Seconds for what happens within milliseconds on an idle machine."""
-
+MODES: list[Mode] = CHOSEN_MODES
 EVERY_NAME = [mode.name for mode in echoservers.modes()]
-_AVAILABLE = [mode for mode in echoservers.modes() if mode.available]
-AVAILABLE = [mode.name for mode in _AVAILABLE]
-COMMON_PREFORK = ("prefork-tcp", "prefork-udp", "prefork-unix-stream")
-"""Those that the bodies for every mode run with; test_prefork.py has the others."""
-_FEW = os.environ.get("ECHOSERVERS_TEST_MODES") == "few"
-"""Every model over TCP and TLS, and some of them over the other transports."""
-
-
-def _chosen(mode: Mode) -> bool:
-    if mode.name.startswith("prefork-"):
-        return mode.name in COMMON_PREFORK
-    every = mode.transport in ("tcp", "tls")
-    other = ("iterative", "threading", "epoll", "asyncio", "uvloop", "gevent", "forking")
-    return not _FEW or every or mode.model in other
-
-
-MODES: list[Mode] = [mode for mode in _AVAILABLE if _chosen(mode)]
+AVAILABLE = [mode.name for mode in AVAILABLE_MODES]
 TLS_NAMES = [m.name for m in MODES if m.transport == "tls"]
 RAW_NAMES = [m.name for m in MODES if m.transport == "raw"]
 """Empty where raw sockets are not permitted."""
@@ -52,6 +34,16 @@ STREAM_NAMES = [m.name for m in MODES if m.transport in ("tcp", "unix-stream")]
 DATAGRAM_NAMES = [m.name for m in MODES if m.transport in ("udp", "unix-datagram")]
 NAMES = [m.name for m in MODES if m.name in (*STREAM_NAMES, *DATAGRAM_NAMES)]
 """The modes that need neither certificates nor a privilege."""
+ONE_OF_EACH = [
+    name
+    for name in (
+        *("tcp", "threading-udp", "forking-unix-stream", "forking-udp", "thread-pool-tcp"),
+        *("prethreading-unix-datagram", "epoll-tcp", "asyncio-unix-stream", "uvloop-udp"),
+        *("gevent-unix-datagram", "prefork-tcp"),
+    )
+    if name in AVAILABLE
+]
+"""Each way to serve and each transport, for what is the same code in all modes."""
 CLIENTS_AT_ONCE = {"tcp": 1, "unix-stream": 1, "prefork-tcp": 2, "prefork-unix-stream": 2}
 """How many clients at a time, of the modes that serve few."""
 CONCURRENT_STREAM_NAMES = [n for n in STREAM_NAMES if n not in CLIENTS_AT_ONCE]
@@ -100,57 +92,6 @@ def serving(mode: str, folder: Path, handler: Any = None, **options: Any) -> Ite
     else:
         with echoservers.start_server(mode, address, handler, **options) as server:
             yield server
-
-
-class ControlledServer:
-    """What a test needs of a server that runs in `controlled_server.py`."""
-
-    def __init__(self, mode: str, address: Any, handler: Any, options: dict[str, Any]) -> None:
-        cls = echoservers.server_class(mode)
-        self.mode = mode
-        self.protocol = options.get("protocol", 253)
-        self.address_family = cls.address_family
-        self.socket_type = cls.socket_type
-        name = handler and f"{handler.__module__}:{handler.__qualname__}"
-        self._process = subprocess.Popen(
-            [
-                sys.executable,
-                str(Path(__file__).with_name("controlled_server.py")),
-                mode,
-                *map(json.dumps, (address, name, options)),
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{Path(__file__).parent}"},
-        )
-        self.pid = self._process.pid
-        self.server_address = self._answer()
-        if isinstance(self.server_address, list):
-            self.server_address = tuple(self.server_address)
-            if ":" in self.server_address[0]:
-                self.address_family = socket.AF_INET6
-
-    def __enter__(self) -> "ControlledServer":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        # The end of its input lets it drain, close, and end.
-        self._process.communicate(timeout=PATIENCE)
-        assert self._process.returncode == 0
-
-    def __getattr__(self, method: str) -> Callable[..., Any]:
-        def call(*arguments: Any) -> Any:
-            assert self._process.stdin is not None
-            self._process.stdin.write(json.dumps({"method": method, "arguments": arguments}) + "\n")
-            self._process.stdin.flush()
-            return self._answer()
-
-        return call
-
-    def _answer(self) -> Any:
-        assert self._process.stdout is not None
-        return json.loads(self._process.stdout.readline())
 
 
 class TLSClient(ssl.SSLSocket):
@@ -371,7 +312,6 @@ def serve_arguments(mode: str, folder: Path) -> list[str]:
     where = ["--path", str(folder / "server.sock")] if "unix" in mode else ["--port", "0"]
     if mode.endswith("raw"):
         where = ["--host", free_address(mode, folder)[0]]
-    return ["--mode", mode, *where]
     workers = ["--workers", "2"] if mode.startswith("prefork") else []
     return ["--mode", mode, *where, *workers]
 

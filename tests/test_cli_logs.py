@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 
 from support import (
-    NAMES,
+    ONE_OF_EACH,
     PATIENCE,
     ROOT,
-    STREAM_NAMES,
     Program,
     children_of,
     connect_to,
@@ -108,7 +107,7 @@ def check_that_echo_goes_on(server: Program) -> None:
 
 
 @pytest.mark.parametrize("where", UNREADABLE)
-@pytest.mark.parametrize("mode", NAMES)
+@pytest.mark.parametrize("mode", ONE_OF_EACH)
 def test_echo_goes_on_when_standard_error_is(mode: str, where: str, folder: Path) -> None:
     arguments = [*serve_arguments(mode, folder), "--verbose"]
     with UNREADABLE[where]() as stderr, program(*arguments, stderr=stderr) as server:
@@ -116,7 +115,7 @@ def test_echo_goes_on_when_standard_error_is(mode: str, where: str, folder: Path
         assert server.stop()[0] == 0
 
 
-@pytest.mark.parametrize("mode", NAMES)
+@pytest.mark.parametrize("mode", ONE_OF_EACH)
 def test_echo_goes_on_when_standard_error_is_closed(mode: str, folder: Path) -> None:
     arguments = [*serve_arguments(mode, folder), "--verbose"]
     with program(*arguments, wrapper=CLOSED) as server:
@@ -210,7 +209,7 @@ def test_a_record_that_cannot_be_shown_ends_no_connection(folder: Path) -> None:
 # --- one line, and nothing that was not asked for ---------------------------------------
 
 
-@pytest.mark.parametrize("mode", NAMES)
+@pytest.mark.parametrize("mode", ONE_OF_EACH)
 def test_control_characters_in_a_message_are_spelled_out(mode: str, folder: Path) -> None:
     with program(*serve_arguments(mode, folder), "--verbose") as server:
         with connect_to(server.url) as client:
@@ -222,14 +221,14 @@ def test_control_characters_in_a_message_are_spelled_out(mode: str, folder: Path
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
-@pytest.mark.parametrize("mode", [name for name in NAMES if "unix" in name])
+@pytest.mark.parametrize("mode", [name for name in ONE_OF_EACH if "unix" in name])
 def test_control_characters_in_a_peers_name_are_spelled_out(
     mode: str, log_format: str, folder: Path
 ) -> None:
     arguments = [*serve_arguments(mode, folder), "--verbose", "--log-format", log_format]
     name = f"{folder}/a\nconnected from \x1b[31m"
     shown = name.replace("\n", r"\n").replace("\x1b", r"\x1b")
-    kind = socket.SOCK_STREAM if mode in STREAM_NAMES else socket.SOCK_DGRAM
+    kind = socket.SOCK_STREAM if mode.endswith("stream") else socket.SOCK_DGRAM
     with program(*arguments) as server:
         with socket.socket(socket.AF_UNIX, kind) as client:
             client.bind(name)
@@ -246,7 +245,7 @@ def test_control_characters_in_a_peers_name_are_spelled_out(
         assert log.split("\n")[:2] == [f"connected from {shown}", f"[from {shown}] hello"]
 
 
-@pytest.mark.parametrize("mode", NAMES)
+@pytest.mark.parametrize("mode", ONE_OF_EACH)
 def test_without_verbose_no_message_and_no_connection_is_logged(mode: str, folder: Path) -> None:
     with program(*serve_arguments(mode, folder)) as server:
         with connect_to(server.url) as client:
@@ -296,7 +295,7 @@ def log_of_failures(mode: str, folder: Path, *flags: str, message: bytes = b"fai
     return log.split("\n")[:-1]
 
 
-@pytest.mark.parametrize("mode", NAMES)
+@pytest.mark.parametrize("mode", ONE_OF_EACH)
 def test_a_failing_handler_is_one_line_that_says_where(mode: str, folder: Path) -> None:
     failed, drained = log_of_failures(mode, folder)
     assert failed.startswith("handler failed, closing ")
@@ -305,7 +304,7 @@ def test_a_failing_handler_is_one_line_that_says_where(mode: str, folder: Path) 
     assert drained.startswith("drained ")
 
 
-@pytest.mark.parametrize("mode", NAMES)
+@pytest.mark.parametrize("mode", ONE_OF_EACH)
 def test_verbose_shows_the_traceback_of_a_failing_handler(mode: str, folder: Path) -> None:
     lines = log_of_failures(mode, folder, "--verbose")
     start = next(n for n, line in enumerate(lines) if line.startswith("handler failed, "))

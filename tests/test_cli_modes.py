@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import echoservers
+from echoservers.cli import main
 from support import EVERY_NAME, PATIENCE, ROOT, run_cli
 
 
@@ -82,12 +83,11 @@ def test_json_lists_an_object_for_each_mode() -> None:
     assert found["unix-datagram"]["aliases"] == ["iterative-unix-datagram"]
 
 
-def test_every_alias_is_taken_by_mode() -> None:
+def test_every_alias_is_taken_by_mode(capsys: pytest.CaptureFixture[str]) -> None:
     for mode in echoservers.modes():
-        if not mode.available:
-            continue
-        for alias in mode.aliases:
-            assert f"options of {mode.name}:" in run_cli("--mode", alias, "--help").stdout.decode()
+        for alias in mode.aliases if mode.available else ():
+            assert main(["--mode", alias, "--help"]) == 0
+            assert f"options of {mode.name}:" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

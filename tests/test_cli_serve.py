@@ -16,9 +16,9 @@ from echoservers.options import Option, options_of
 from support import (
     MODES,
     NAMES,
+    ONE_OF_EACH,
     PATIENCE,
     ROOT,
-    STREAM_NAMES,
     Program,
     connect_to,
     echo,
@@ -31,12 +31,6 @@ from support import (
 
 SCHEMES = {"tcp": "tcp", "udp": "udp", "unix-stream": "unix", "unix-datagram": "unix-datagram"}
 
-# Each model and each transport, for what is the same in all modes.
-ONE_OF_EACH = [
-    *("tcp", "threading-udp", "forking-unix-stream", "threading-unix-datagram"),
-    *("thread-pool-tcp", "prethreading-udp"),
-]
-
 SHOWS_OPTIONS = """
 from echoservers import EchoHandler
 
@@ -44,6 +38,9 @@ class Shows(EchoHandler):
     def respond(self, message):
         return repr(getattr(self.server, message.decode())).encode()
 """
+
+
+STREAMS = [name for name in ONE_OF_EACH if name.endswith(("tcp", "stream"))]
 
 
 def has_ipv6() -> bool:
@@ -173,8 +170,10 @@ def sample(option: Option) -> tuple[str, str]:
     return SAMPLES[option.unit]
 
 
-@pytest.mark.parametrize("spelling", ["dashes", "underscores"])
-@pytest.mark.parametrize("mode", NAMES)
+@pytest.mark.parametrize(
+    ("mode", "spelling"),
+    [*((mode, "dashes") for mode in NAMES), ("tcp", "underscores"), ("prefork-udp", "underscores")],
+)
 def test_every_option_is_a_flag(mode: str, spelling: str, folder: Path) -> None:
     (folder / "shows.py").write_text(SHOWS_OPTIONS)
     options = options_of(server_class(mode))
@@ -270,7 +269,7 @@ def test_a_handler_comes_from_the_current_directory_for_the_installed_command_to
         assert started.wait(PATIENCE) == 0
 
 
-@pytest.mark.parametrize("mode", STREAM_NAMES)
+@pytest.mark.parametrize("mode", STREAMS)
 def test_framing_lines_makes_each_line_a_message(mode: str, folder: Path) -> None:
     flags = ["--handler", "timestamp", "--framing", "lines"]
     with (
@@ -284,7 +283,7 @@ def test_framing_lines_makes_each_line_a_message(mode: str, folder: Path) -> Non
     assert re.fullmatch(rb"\[[^]]+\] one\n\[[^]]+\] two\r\n\[[^]]+\] three", replies)
 
 
-@pytest.mark.parametrize("mode", STREAM_NAMES)
+@pytest.mark.parametrize("mode", STREAMS)
 def test_framing_length_puts_the_length_before_each_reply(mode: str, folder: Path) -> None:
     flags = ["--handler", "upper", "--framing", "length"]
     with (
@@ -298,7 +297,7 @@ def test_framing_length_puts_the_length_before_each_reply(mode: str, folder: Pat
 # --- what is logged ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mode", NAMES)
+@pytest.mark.parametrize("mode", ONE_OF_EACH)
 def test_verbose_logs_connections_and_messages_as_the_tutorial_does(
     mode: str, folder: Path
 ) -> None:

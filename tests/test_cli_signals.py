@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import itertools
 import json
 import os
 import re
@@ -20,6 +21,7 @@ import pytest
 
 from support import (
     NAMES,
+    ONE_OF_EACH,
     PATIENCE,
     ROOT,
     STREAM_NAMES,
@@ -238,7 +240,7 @@ def test_a_second_signal_aborts_at_once(mode: str, folder: Path) -> None:
     assert (code, log) == (0, "drained 0 connections, aborted 1\n")
 
 
-@pytest.mark.parametrize("mode", NAMES)
+@pytest.mark.parametrize("mode", ONE_OF_EACH)
 def test_signals_in_quick_succession_end_it_with_0(mode: str, folder: Path) -> None:
     pause = threading.Event()
     for distance in (0, 0.002, 0.008):
@@ -251,8 +253,7 @@ def test_signals_in_quick_succession_end_it_with_0(mode: str, folder: Path) -> N
 # --- at the start -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("signum", SIGNALS)
-@pytest.mark.parametrize("mode", NAMES)
+@pytest.mark.parametrize(("mode", "signum"), zip(NAMES, itertools.cycle(SIGNALS), strict=False))
 def test_a_signal_right_behind_the_line_is_a_drain(
     mode: str, signum: signal.Signals, folder: Path
 ) -> None:

@@ -1,5 +1,6 @@
 """Datagrams: whole or not at all, never to the wrong place, never too many workers."""
 
+import random
 import socket
 import threading
 from pathlib import Path
@@ -9,9 +10,11 @@ import pytest
 
 import echoservers
 from echoservers import EchoHandler, TimestampHandler
+from echoservers.bounces import MOST_SOURCES, PAUSE, Repeats
 from support import (
     DATAGRAM_NAMES,
     HANDLE_NAMES,
+    OF_PROCESSES,
     PATIENCE,
     UDP_NAMES,
     children_of,
@@ -92,7 +95,7 @@ def test_a_reserved_source_port_gets_no_reply(mode: str, port: int, folder: Path
     with serving(mode, folder) as server:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as service:
             try:
-                service.bind(("127.0.0.3", port))
+                service.bind((f"127.3.{random.randint(0, 255)}.{random.randint(1, 254)}", port))
             except PermissionError:
                 pytest.skip("binding a reserved port needs a privilege")
             service.sendto(b"echo, echo", server.server_address)
@@ -152,6 +155,78 @@ def test_a_longer_reply_to_another_machine_is_dropped_and_counted() -> None:
         assert server.stats()["dropped"]["amplification"] == 1
 
 
+IN_THIS_PROCESS = [n for n in UDP_NAMES if not n.startswith(OF_PROCESSES)]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::1", "::"])
+@pytest.mark.parametrize("mode", IN_THIS_PROCESS)
+def test_two_servers_that_are_set_at_each_other_fall_silent(mode: str, host: str) -> None:
+    here = "::1" if ":" in host else "127.0.0.1"
+    level, mark = (
+        (socket.IPPROTO_IPV6, socket.IPV6_TCLASS)
+        if ":" in host
+        else (socket.IPPROTO_IP, socket.IP_TOS)
+    )
+    with (
+        echoservers.create_server(mode, (host, 0)) as one,
+        echoservers.create_server(mode, (host, 0)) as other,
+    ):
+        own = other.socket.getsockopt(level, mark)
+        other.socket.setsockopt(level, mark, 0)
+        other.socket.sendto(b"forged", (here, one.server_address[1]))
+        other.socket.setsockopt(level, mark, own)
+        threads = [threading.Thread(target=server.serve_forever) for server in (one, other)]
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: one.stats()["messages"] == 1, "it is answered")
+        for _ in range(3):
+            echo_once(one)
+            echo_once(other)
+
+        def answered() -> int:
+            return one.stats()["messages"] + other.stats()["messages"]
+
+        wait_until(lambda: answered() >= 1 + 6, "all are counted")
+        assert answered() == 1 + 6
+        for server, thread in zip((one, other), threads, strict=True):
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize("mode", [n for n in DATAGRAM_NAMES if not n.startswith("prefork")])
+def test_a_peer_that_echoes_is_muted_within_100_packets(mode: str, folder: Path) -> None:
+    with serving(mode, folder, max_repeats=32) as server, connect(server) as peer:
+        peer.send(b"ball")
+        for _ in range(31):
+            assert peer.recv(100) == b"ball"
+            peer.send(b"ball")
+        assert peer.recv(100) == b"ball"
+        peer.send(b"ball")  # the 33rd
+        wait_until(lambda: server.stats()["dropped"]["repeated"] == 1, "it is dropped")
+        echo_once(server)
+        echo(peer, b"something else")
+        echo(peer, b"ball")  # the client asks again, and it begins anew
+
+
+def test_who_sends_the_same_over_and_over_is_answered_unless_told_otherwise(folder: Path) -> None:
+    with serving("udp", folder) as server, connect(server) as client:
+        for _ in range(1000):
+            echo(client)
+
+
+def test_a_pause_ends_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    repeats = Repeats(2)
+    assert [repeats.too_many("one", b"?") for _ in range(4)] == [False, False, True, False]
+    assert not repeats.too_many("one", b"!")
+    now += PAUSE + 0.1
+    assert [repeats.too_many("one", b"?") for _ in range(3)] == [False, False, True]
+    for number in range(2 * MOST_SOURCES):
+        repeats.too_many(number, b"?")
+    assert len(repeats._seen) <= MOST_SOURCES
+
+
 # --- how many workers -------------------------------------------------------------------
 
 
@@ -160,15 +235,13 @@ class Slow(EchoHandler):
 
     def respond(self, message: bytes) -> bytes:
         if message == b"wait":
-            self.gate.wait(0.2)
+            self.gate.wait(0.05)
         return message
 
 
 @pytest.mark.parametrize("mode", [n for n in UDP_NAMES if n.startswith(OF_WORKERS)])
 def test_a_flood_never_makes_more_workers_than_the_cap(mode: str, folder: Path) -> None:
     arguments = ["--mode", mode, "--port", "0", "--max-connections", "4"]
-    if has_pool(mode):
-        arguments += ["--max-workers", "4"]
     if has_pool(mode):
         arguments += ["--max-workers", "4"]
     handler = ["--handler", "test_datagrams:Slow"]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import echoservers
-from echoservers import EchoHandler, create_server
+from echoservers import EchoHandler, create_server, server_class
 from support import (
     ASYNC_NAMES,
     PATIENCE,
@@ -126,6 +126,47 @@ def test_ctrl_c_ends_a_program_that_lets_it(mode: str) -> None:
         server.drain(1)
         client.close()
         assert server.stats()["active"] == 0
+
+
+class InterruptedAtTheEnd:
+    """A server upon which Ctrl-C comes while a connection ends."""
+
+    def shutdown_request(self, request: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        super().shutdown_request(request)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("mode", [*ASYNC_TCP, "gevent-tcp", "epoll-tcp"])
+def test_ctrl_c_leaves_no_connection_behind_in_the_middle_of_its_end(mode: str) -> None:
+    cls = type("Server", (InterruptedAtTheEnd, server_class(mode)), {})
+    with cls(("127.0.0.1", 0), EchoHandler, drain_timeout=1) as server:
+        connect(server).close()
+        with pytest.raises(KeyboardInterrupt):
+            server.serve_forever()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        assert server.stats()["active"] == 0
+        assert server.stats()["closed"] == 1
+
+
+class Stuck(EchoHandler):
+    went_on = False
+
+    def respond(self, message: bytes) -> bytes:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        Stuck.went_on = True
+        return message
+
+
+@pytest.mark.parametrize("mode", [*ASYNC_TCP, "gevent-tcp", "epoll-tcp"])
+def test_a_second_ctrl_c_interrupts_the_handler(mode: str) -> None:
+    with create_server(mode, ("127.0.0.1", 0), Stuck, drain_timeout=1) as server:
+        with connect(server) as client:
+            client.sendall(b"?")
+            with pytest.raises(KeyboardInterrupt):
+                server.serve_forever()
+        assert not Stuck.went_on
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.parametrize("mode", [*ASYNC_TCP, "gevent-tcp"])

@@ -40,6 +40,29 @@ def test_nothing_is_monkey_patched(folder: Path) -> None:
         assert threading.Thread.__module__ == "threading"
 
 
+class Long(socketserver.BaseRequestHandler):
+    """Answers once, and is not done for a while, whatever its client does."""
+
+    def handle(self) -> None:
+        self.request.sendall(self.request.recv(5))
+        gevent.sleep(1)
+
+
+def test_shutdown_waits_for_no_greenlet_and_server_close_does() -> None:
+    with create_server("gevent-tcp", ("127.0.0.1", 0), Long) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        with connect(server) as client:
+            echo(client)
+            began = time.monotonic()
+            server.shutdown()
+            assert time.monotonic() - began < 0.5
+            server.server_close()
+            assert time.monotonic() - began > 0.5
+        thread.join()
+        assert server.stats()["closed"] == 1
+
+
 class Lines(socketserver.StreamRequestHandler):
     """Blocks as if it were alone."""
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import echoservers
+from chosen_modes import AVAILABLE_MODES
 from echoservers import (
     EchoHandler,
     HandlerNotSupported,
@@ -18,7 +19,6 @@ from support import (
     HANDLE_NAMES,
     NAMES,
     STREAM_NAMES,
-    TCP_NAMES,
     UDP_NAMES,
     free_address,
     serving,
@@ -54,15 +54,18 @@ def test_a_coroutine_is_refused_when_the_server_is_made(
     assert list(folder.iterdir()) == []
 
 
+OVER_TCP = [m.name for m in AVAILABLE_MODES if m.transport == "tcp" and "prefork" not in m.name]
+
+
 def test_a_refusal_names_the_modes_of_the_same_transport_that_take_the_handler() -> None:
     with pytest.raises(HandlerNotSupported) as caught:
         echoservers.create_server("threading-tcp", ("127.0.0.1", 0), AsyncRespond)
     named = str(caught.value).partition("; these take it: ")[2].split(", ")
-    assert named == [n for n in ASYNC_NAMES if n in TCP_NAMES and "prefork" not in n]
+    assert named == [n for n in OVER_TCP if echoservers.server_class(n).runs_async]
     with pytest.raises(HandlerNotSupported) as caught:
         echoservers.create_server("asyncio-tcp", ("127.0.0.1", 0), OwnReading)
     named = str(caught.value).partition("; these take it: ")[2].split(", ")
-    assert named == [n for n in HANDLE_NAMES if n in TCP_NAMES and "prefork" not in n]
+    assert named == [n for n in OVER_TCP if echoservers.server_class(n).runs_handle]
     with pytest.raises(HandlerNotSupported) as caught:
         echoservers.create_server("asyncio-tcp", ("127.0.0.1", 0), AsyncGreet)
     assert "take it" not in str(caught.value)

@@ -129,6 +129,7 @@ def test_pipelined_messages_are_answered_in_order(mode: str, folder: Path) -> No
     with serving(mode, folder, Lines) as server, connect(server) as client:
         client.sendall(b"\n".join(lines) + b"\nquiet\nquit\n")
         received = receive_all(client)
+        client.close()  # which the server waits for
         wait_until(lambda: server.stats()["active"] == 0, "it is over")
         assert server.stats()["messages"] == 1002
     assert received == b"".join(line[::-1] + b"\n" for line in [*lines, b"quit"])

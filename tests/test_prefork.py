@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import echoservers
+from chosen_modes import SHARE
 from echoservers import EchoHandler, OptionError, create_server
 from support import (
     AVAILABLE,
@@ -81,7 +82,9 @@ def worker_of(client: socket.socket) -> int:
 # --- who accepts ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("mode", "accept"), ALL + OF_CHILDREN + OVER_OTHERS)
+@pytest.mark.parametrize(
+    ("mode", "accept"), [pair for pair in ALL + OF_CHILDREN + OVER_OTHERS if pair[0] in SHARE]
+)
 def test_every_variant_serves_counts_and_ends(mode: str, accept: str, folder: Path) -> None:
     with serving(mode, folder, accept=accept) as server:
         for number in range(10):

@@ -1,34 +1,20 @@
 """What a master does for its workers, whatever the model that they serve with."""
 
 import os
+import select
 import signal
 import socket
 from pathlib import Path
 
 import pytest
 
+from chosen_modes import SHARE
 from echoservers import create_server
 from prefork_support import all_gone, ended_well, line_of, ready, script, served_by, workers
 from support import PATIENCE, Program, children_of, connect, echo, receive_all, wait_until
 
-MODES = [
-    f"prefork-{model}-tcp"
-    for model in (
-        "asyncio",
-        "uvloop",
-        "gevent",
-        "epoll",
-        "threading",
-        "thread-pool",
-        "prethreading",
-    )
-]
-
-
-def needs_extra(mode: str) -> None:
-    for extra in ("uvloop", "gevent"):
-        if extra in mode:
-            pytest.importorskip(extra)
+MODELS = ("asyncio", "uvloop", "gevent", "epoll", "threading", "thread-pool", "prethreading")
+MODES = [mode for mode in (f"prefork-{model}-tcp" for model in MODELS) if mode in SHARE]
 
 
 def connect_to_each(server: Program, pids: list[int]) -> list[socket.socket]:
@@ -42,38 +28,33 @@ def connect_to_each(server: Program, pids: list[int]) -> list[socket.socket]:
     return clients
 
 
-def assert_it_goes_on(client: socket.socket) -> None:
-    client.settimeout(0.05)
-    with pytest.raises(TimeoutError):
-        client.recv(1)  # nothing ends it
-    client.settimeout(PATIENCE)
-    echo(client)
+def assert_they_go_on(*clients: socket.socket) -> None:
+    assert select.select(clients, [], [], 0.05)[0] == []  # nothing ends them
+    for client in clients:
+        echo(client)
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_killed_replaced_removed_and_a_connection_goes_on(mode: str, folder: Path) -> None:
-    needs_extra(mode)
     with workers(mode, folder) as (server, listed):
         for _ in range(2):
             old = listed()
             os.kill(old[0], signal.SIGKILL)
-            wait_until(lambda old=old: len(listed()) == 2 and old[0] not in listed(), "replaced")
-            wait_until(lambda: ready(listed()), "it serves")
+            # By its state: the kernel's list of children may miss one while another ends.
+            wait_until(lambda old=old: all_gone(old[:1]), "it has ended")
+            wait_until(lambda: len(listed()) == 2 and ready(listed()), "replaced")
         clients = connect_to_each(server, listed())
         old = set(listed())
-        server.process.send_signal(signal.SIGHUP)  # reload(): the second when the first has left
-        wait_until(lambda: len(listed()) == 3 and ready(listed()), "one has a successor")
-        for client in clients:
-            assert_it_goes_on(client)
+        server.process.send_signal(signal.SIGHUP)  # reload()
+        wait_until(lambda: len(listed()) == 4 and ready(listed()), "both have successors")
+        assert_they_go_on(*clients)
         for client in clients:
             client.close()
-        # By their states: the kernel's list of children may miss one while another ends.
         wait_until(lambda: all_gone(list(old)), "the old ones have left")
         wait_until(lambda: len(listed()) == 2 and ready(listed()), "replaced")
         clients = connect_to_each(server, listed())
         server.process.send_signal(signal.SIGTTOU)  # remove_worker()
-        for client in clients:
-            assert_it_goes_on(client)
+        assert_they_go_on(*clients)
         for client in clients:
             client.close()
         wait_until(lambda: len(listed()) == 1, "one less")
@@ -86,11 +67,42 @@ def test_killed_replaced_removed_and_a_connection_goes_on(mode: str, folder: Pat
     assert "aborted 0" in log
 
 
+@pytest.mark.parametrize("accept", ["shared", "handoff", "reuseport"])
+def test_clients_that_stay_hold_no_reload_up_and_twice_as_many_serve_at_most(
+    accept: str, folder: Path
+) -> None:
+    with workers("prefork-threading-tcp", folder, "--accept", accept) as (server, listed):
+        first = set(listed())
+        clients = connect_to_each(server, listed())
+        server.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: len(listed()) == 4 and ready(listed()), "each has a successor", 5)
+        second = set(listed()) - first
+        server.process.send_signal(signal.SIGHUP)
+        assert_they_go_on(*clients)
+        assert set(listed()) == first | second  # the next come when the first have left
+        for client in clients:
+            client.close()
+        wait_until(lambda: len(listed()) == 2 and not (first | second) & set(listed()), "all new")
+        assert ended_well(*server.stop())
+
+
+@pytest.mark.parametrize("accept", ["shared", "flock", "mutex", "handoff"])
+@pytest.mark.parametrize("model", ["thread-pool", "prethreading"])
+def test_nobody_waits_for_a_thread_of_one_worker_while_another_has_one(
+    model: str, accept: str, folder: Path
+) -> None:
+    options = ["--accept", accept, "--max-workers", "1"]
+    with workers(f"prefork-{model}-tcp", folder, *options) as (server, _):
+        for _ in range(10):
+            with server.connect(timeout=5) as first, server.connect(timeout=5) as second:
+                echo(first)
+                echo(second)
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_the_master_handles_single_requests_in_the_loop_of_the_model(
     mode: str, folder: Path
 ) -> None:
-    needs_extra(mode)
     with create_server(mode, ("127.0.0.1", 0), workers=1) as server:
         for _ in range(2):
             with connect(server) as client:
@@ -135,6 +147,34 @@ def test_with_a_timeout_threads_that_all_have_clients_are_left_alone(folder: Pat
             echo(second)
         assert listed() == old
         assert ended_well(*server.stop())
+
+
+STUCK_IN_THE_LEAD = """
+import threading
+from echoservers import EchoHandler, server_class
+
+class Sticking(server_class("prefork-prethreading-tcp")):
+    def verify_request(self, request, client_address):
+        if request.recv(1) == b"!":
+            threading.Event().wait()
+        return True
+
+options = {"workers": 1, "max_workers": 2, "worker_timeout": 0.3}
+with Sticking(("127.0.0.1", 0), EchoHandler, **options) as server:
+    print(server.server_address[1], flush=True)
+    server.serve_forever()
+"""
+
+
+def test_with_a_timeout_a_thread_that_sticks_in_the_lead_ends_its_worker() -> None:
+    with script(STUCK_IN_THE_LEAD) as process:
+        address = ("127.0.0.1", int(line_of(process)))
+        with socket.create_connection(address, PATIENCE) as client:
+            client.sendall(b"!")
+            assert client.recv(1) == b""
+        with socket.create_connection(address, PATIENCE) as client:
+            client.sendall(b"?")
+            echo(client)
 
 
 def test_a_timeout_heals_a_mutex_whose_holder_stands_still(folder: Path) -> None:
@@ -190,7 +230,7 @@ def test_workers_do_not_share_the_hub_of_a_program_that_uses_gevent() -> None:
             with socket.create_connection(address, PATIENCE) as client:
                 echo(client)
                 process.send_signal(signal.SIGHUP)
-                assert_it_goes_on(client)
+                assert_they_go_on(client)
             wait_until(lambda old=old: not set(old) & set(children_of(process.pid)), "replaced")
         process.send_signal(signal.SIGTERM)
         assert line_of(process) == "ended"

@@ -62,7 +62,9 @@ def test_all_workers_killed_at_once_are_replaced_within_a_second(folder: Path) -
             echo(client)
 
 
-@pytest.mark.parametrize("mode", ["prefork-tcp", "prefork-threading-tcp", "prefork-udp"])
+@pytest.mark.parametrize(
+    "mode", ["prefork-tcp", "prefork-threading-tcp", "prefork-prethreading-tcp", "prefork-udp"]
+)
 def test_a_worker_that_stands_still_is_killed_and_replaced(mode: str, folder: Path) -> None:
     with workers(mode, folder, "--worker-timeout", "0.4") as (server, listed):
         stopped, other = listed()
@@ -94,6 +96,20 @@ def test_after_max_requests_a_worker_is_replaced_and_nothing_is_lost(folder: Pat
         assert ended_well(*server.stop())
 
 
+@pytest.mark.parametrize("accept", ["shared", "flock", "mutex"])
+def test_datagrams_count_as_requests(accept: str, folder: Path) -> None:
+    options = ["--max-requests", "10", "--accept", accept]
+    with workers("prefork-udp", folder, *options) as (server, listed):
+        first = set(listed())
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.settimeout(PATIENCE)
+            client.connect(server.address)
+            for _ in range(30):  # one of the two has more than ten of them
+                echo(client)
+        wait_until(lambda: bool(first - set(listed())) and len(listed()) == 2, "one is replaced")
+        assert ended_well(*server.stop())
+
+
 def test_sigterm_lets_one_worker_end_when_another_is_in_its_place(folder: Path) -> None:
     with workers("prefork-threading-tcp", folder) as (server, listed):
         client, own = served_by(server, listed())
@@ -116,10 +132,13 @@ from echoservers import EchoHandler, PreforkTCPServer
 class Dying(PreforkTCPServer):
     def _prepare_to_serve(self):
         super()._prepare_to_serve()
-        if self._link is not None and os.path.exists(sys.argv[1]):
+        if self._link is None:
+            return
+        if os.path.exists(sys.argv[1]):
             with open(sys.argv[1], "ab") as starts:
                 starts.write(b"x")
             os._exit(3)
+        print("lives", flush=True)
 
 with Dying(("127.0.0.1", 0), EchoHandler, workers=2) as server:
     print(server.server_address[1], flush=True)
@@ -134,6 +153,7 @@ def test_workers_that_die_at_start_come_ever_later_and_in_the_end(folder: Path) 
     broken = folder / "broken"
     with script(DIES_AT_START, broken) as process:
         port = int(line_of(process))
+        assert [line_of(process), line_of(process)] == ["lives", "lives"]
         with socket.create_connection(("127.0.0.1", port), PATIENCE) as client:
             echo(client)  # one was ready, so it never gives up
             broken.touch()

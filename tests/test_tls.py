@@ -8,10 +8,12 @@ import shutil
 import signal
 import socket
 import socketserver
+import ssl
 import struct
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from fcntl import ioctl
 from pathlib import Path
 from termios import TIOCOUTQ
@@ -125,32 +127,28 @@ def test_the_last_reply_is_whole_though_the_client_goes_on_writing(
         assert server.stats()["errors"] == 0
 
 
+def stops_sending(client: ssl.SSLSocket) -> None:
+    echo(client)
+    client.suppress_ragged_eofs = False
+    assert receive_all(client) == b""
+
+
+def never_reads(client: ssl.SSLSocket) -> None:
+    client.settimeout(0.2)
+    with pytest.raises(OSError):  # noqa: PT011 - a reset, or there is no more room
+        client.sendall(b"x" * 50_000_000)
+
+
+@pytest.mark.parametrize("peer", [stops_sending, never_reads])
 @pytest.mark.parametrize("mode", TLS_NAMES)
-def test_an_idle_client_is_closed_at_the_limit(
-    mode: str, folder: Path, own: dict[str, str]
+def test_a_peer_that_makes_no_progress_is_closed_at_the_limit(
+    mode: str, peer: Callable[[ssl.SSLSocket], None], folder: Path, own: dict[str, str]
 ) -> None:
     with (
         serving(mode, folder, idle_timeout=0.3, **own) as server,
         connect_tls(server.server_address) as client,
     ):
-        echo(client)
-        client.suppress_ragged_eofs = False
-        assert receive_all(client) == b""
-        wait_until(lambda: over(server), "it is over")
-        assert server.stats()["errors"] == 0
-
-
-@pytest.mark.parametrize("mode", TLS_NAMES)
-def test_a_peer_that_never_reads_is_closed_at_the_limit(
-    mode: str, folder: Path, own: dict[str, str]
-) -> None:
-    with (
-        serving(mode, folder, idle_timeout=0.3, **own) as server,
-        connect_tls(server.server_address) as client,
-    ):
-        client.settimeout(0.2)
-        with pytest.raises(OSError):  # noqa: PT011 - a reset, or there is no more room
-            client.sendall(b"x" * 50_000_000)
+        peer(client)
         wait_until(lambda: over(server), "it is over", 5)
         assert server.stats()["errors"] == 0
 

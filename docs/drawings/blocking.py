@@ -51,6 +51,15 @@ def _iterative() -> Drawing:
     return d
 
 
+def _starts_each(d: Drawing, x: float, words: str, tip: float) -> None:
+    """Who accepts, below, starts those who serve A, B and C: arrows from *x* to *tip*."""
+    d.accept(3, INSIDE)
+    d.arrow((430, row_y(3)), (x, row_y(3)), (x, row_y(0)), (tip, row_y(0)))
+    d.arrow((x, row_y(1)), (tip, row_y(1)))
+    d.arrow((x, row_y(2)), (tip, row_y(2)))
+    d.note(450, row_y(3) - 6, words)
+
+
 @drawing("threading")
 def _threading() -> Drawing:
     says = "The main thread accepts and starts a thread for each of A, B and C; D comes next."
@@ -61,11 +70,7 @@ def _threading() -> Drawing:
         d.connection(row, 390)
         d.worker(390, row, 620, f"thread serves {name}" if name != "B" else "thread waits for B")
     d.worker(INSIDE, 3, 430, "main thread accepts")
-    d.accept(3, INSIDE)
-    d.arrow((430, row_y(3)), (650, row_y(3)), (650, row_y(0)), (622, row_y(0)))
-    d.arrow((650, row_y(1)), (622, row_y(1)))
-    d.arrow((650, row_y(2)), (622, row_y(2)))
-    d.note(450, row_y(3) - 6, "starts a thread for each")
+    _starts_each(d, 650, "starts a thread for each", tip=622)
     return d
 
 
@@ -84,11 +89,7 @@ def _forking() -> Drawing:
     d.process(SERVER_X, 2.6, SERVER_END, 3.45, "")
     d.note(SERVER_X + 2, row_y(2.6) - 5, "parent")
     d.worker(INSIDE, 3, 430, "accepts, reaps")
-    d.accept(3, INSIDE)
-    d.arrow((430, row_y(3)), (660, row_y(3)), (660, row_y(0)), (614, row_y(0)))
-    d.arrow((660, row_y(1)), (614, row_y(1)))
-    d.arrow((660, row_y(2)), (614, row_y(2)))
-    d.note(450, row_y(3) - 6, "forks a child for each")
+    _starts_each(d, 660, "forks a child for each", tip=614)
     return d
 
 

@@ -14,6 +14,15 @@ def _workers(d: Drawing, words: tuple[str, ...], left: float = 400) -> None:
     d.note(left, 47, "worker processes")
 
 
+def _two_are_taken(d: Drawing, words: tuple[str, ...]) -> None:
+    """Four workers; the first has A, the second B, and the third accepts C."""
+    d.backlog(2, 3)
+    d.connection(0, 414)
+    d.connection(1, 414)
+    _workers(d, words)
+    d.accept(2, 414)
+
+
 def _master(d: Drawing, words: str, left: float = 400) -> None:
     d.process(left, 3.6, 660, 4.4, "")
     d.write((left + 660) / 2, row_y(4) + 4, words, anchor="middle", size=11)
@@ -26,11 +35,7 @@ def _shared() -> Drawing:
         " the other two both wait at the listener, and whoever is first accepts C."
     )
     d = begin("prefork", "Prefork, accept=shared: whoever is first", says, 5)
-    d.backlog(2, 3)
-    d.connection(0, 414)
-    d.connection(1, 414)
-    _workers(d, ("serves A", "waits for B", "accepts", "accepts"))
-    d.accept(2, 414)
+    _two_are_taken(d, ("serves A", "waits for B", "accepts", "accepts"))
     d.accept(3, 414)
     d.note(232, row_y(2) + 26, "both are woken; one wins")
     _master(d, "master: forks and watches")
@@ -44,11 +49,7 @@ def _flock() -> Drawing:
         " lets the other one accept."
     )
     d = begin("prefork", "Prefork, accept=flock: a file lock around accept", says, 5)
-    d.backlog(2, 3)
-    d.connection(0, 414)
-    d.connection(1, 414)
-    _workers(d, ("serves A", "waits for B", "locked: accepts C", "lock is taken: again"))
-    d.accept(2, 414)
+    _two_are_taken(d, ("serves A", "waits for B", "locked: accepts C", "lock is taken: again"))
     d.lock(300, row_y(3) - 2)
     d.note(300, row_y(3) + 28, "lock on a file", "middle")
     d.arrow((400, row_y(2) + 9), (300, row_y(2) + 9), (300, row_y(3) - 18))
@@ -64,11 +65,7 @@ def _mutex() -> Drawing:
         " for the token; so a new client wakes one worker."
     )
     d = begin("prefork", "Prefork, accept=mutex: one token", says, 5)
-    d.backlog(2, 3)
-    d.connection(0, 414)
-    d.connection(1, 414)
-    _workers(d, ("serves A", "waits for B", "has the token: accepts", "waits for the token"))
-    d.accept(2, 414)
+    _two_are_taken(d, ("serves A", "waits for B", "has the token: accepts", "waits for the token"))
     d.add("circle", cx=300, cy=row_y(3), r=11, fill=d.color, stroke="#222222", stroke_width=1.5)
     d.note(300, row_y(3) + 28, "token (eventfd)", "middle")
     d.arrow((312, row_y(3) - 8), (340, row_y(2) + 14), (400, row_y(2) + 9))

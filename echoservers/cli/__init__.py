@@ -4,6 +4,7 @@
     python -m echoservers modes                    every mode, and whether it works here
     python -m echoservers client ENDPOINT          talk to a server
     python -m echoservers check TARGET             tell whether a server is right
+    python -m echoservers compare TARGET ...       measure servers side by side
 
 Exit codes: 0 done; 1 it failed; 2 wrong usage; 3 a target could not be started or reached.
 An error is one line on standard error.
@@ -21,6 +22,7 @@ COMMANDS = {
     "modes": "list the modes and say which are available here",
     "client": "send lines to an echo server, or measure round trips",
     "check": "tell whether a server is right: one, many, or a folder of them",
+    "compare": "measure servers side by side",
 }
 
 DONE, FAILED, WRONG_USAGE, NOT_REACHED = 0, 1, 2, 3

@@ -1,1 +1,125 @@
-"""Checks."""
+"""Checks: several clients, after one another and at the same time.
+
+Their messages say whose they are, so that one that comes to the wrong client shows.
+"""
+
+import re
+
+from ..targets import Level
+from .engine import check
+from .messages import MIB
+from .peer import CheckFailed, Peer, shown
+from .subject import Subject
+
+UNP_DESIGNS = "UNP vol. 1, ch. 30"
+CSAPP_CONCURRENCY = "CS:APP 12.1-12.3"
+
+STALL = 0.25
+"""Seconds without progress after which a server is taken to read no more."""
+
+WAITING = 4
+"""Clients in the queue; the smallest backlog in use, the standard library's 5, has room."""
+
+QUEUED = 0.5
+"""Seconds for the system to put a client into the queue: it takes microseconds, and where there
+is no room the next attempt is after 1 s (RFC 6298, 2.1).  A slow server does not matter."""
+
+TOGETHER = 32
+"""Clients at the same time: more than a pool of workers has."""
+
+CROWD = 300
+"""Idle clients, all of which have been served: more than a server does by hand."""
+
+ONE_AFTER_THE_OTHER = 2000
+"""Connections: twice as many as a process may by default have open descriptors."""
+
+
+@check("UNP vol. 1, 4.6")
+def one_after_another(subject: Subject) -> None:
+    """When a client has gone, the next one is served."""
+    for number in range(5):
+        subject.answers(b"client %d\n" % number)
+
+
+@check("listen(2)")
+def queue(subject: Subject) -> None:
+    """Clients that come while another one is served wait for their turn, and get it."""
+    with subject.connect() as first:
+        first.say(b"first\n")
+        first.hear(b"first\n", last=True)
+        waiting = [subject.knock(QUEUED) for _ in range(WAITING)]
+    for sock in waiting:
+        sock.close()
+    subject.serves()
+
+
+@check("UNP vol. 1, ch. 30")
+def churn(subject: Subject) -> None:
+    """2 000 connections one after the other are all served."""
+    for number in range(ONE_AFTER_THE_OTHER):
+        subject.answers(b"client %d\n" % number)
+
+
+@check(UNP_DESIGNS, level=Level.POOL)
+def two_together(subject: Subject) -> None:
+    """Two clients at the same time each get their own bytes back."""
+    _together(subject, 2)
+
+
+@check(UNP_DESIGNS, level=Level.CONCURRENT)
+def many_together(subject: Subject) -> None:
+    """32 clients at the same time each get their own bytes back."""
+    _together(subject, TOGETHER)
+
+
+@check(CSAPP_CONCURRENCY, level=Level.POOL)
+def silent(subject: Subject) -> None:
+    """A client that says nothing does not keep another one waiting."""
+    subject.connect()
+    subject.serves()
+
+
+@check(CSAPP_CONCURRENCY, level=Level.POOL)
+def half_a_line(subject: Subject) -> None:
+    """A client that has sent half a line does not keep another one waiting."""
+    subject.connect().say(b"half a li")
+    subject.serves()
+
+
+@check(CSAPP_CONCURRENCY, level=Level.POOL)
+def never_reads(subject: Subject) -> None:
+    """A client that sends and never reads does not keep another one waiting."""
+    subject.connect().stuff(16 * MIB, STALL)
+    subject.serves()
+
+
+@check("C10K", level=Level.CONCURRENT)
+def crowd(subject: Subject) -> None:
+    """Beside 300 clients that have been served and stay, another one is served."""
+    for number in range(CROWD):
+        subject.connect().ask(b"client %d stays\n" % number)
+    subject.serves()
+
+
+def _together(subject: Subject, count: int) -> None:
+    peers = [subject.connect() for _ in range(count)]
+    # A server with one buffer for all puts the halves of different clients together.
+    for half in (slice(0, 5), slice(5, None)):
+        for number, peer in enumerate(peers):
+            peer.say(_message(number)[half])
+    for number, peer in enumerate(peers):
+        _own(number, peer)
+
+
+def _message(number: int) -> bytes:
+    return b"%03d<- client, its own line ->%03d\n" % (number, number)
+
+
+def _own(number: int, peer: Peer) -> None:
+    heard = peer.hear(_message(number), last=True)
+    for found in re.finditer(rb"(\d{3})<-|->(\d{3})", heard):
+        if int(found[1] or found[2]) != number:
+            raise CheckFailed(
+                f"client {number} to get its own: {shown(_message(number))}",
+                f"what is another's, before it: {shown(heard)}",
+            )

@@ -1,1 +1,271 @@
-"""Checks."""
+"""Checks: each datagram is answered by one, to its sender, whole."""
+
+import contextlib
+import errno
+import select
+import socket
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..addresses import parse_endpoint
+from .engine import DATAGRAM, RFC_862, check
+from .open_socket import OpenSocket, loopback_address, open_socket
+from .peer import CheckFailed, CheckSkipped, Peer, shown
+from .subject import Subject
+
+ETHERNET = 1472
+"""Bytes: what one Ethernet frame carries; 1,500 without the headers of IP and UDP."""
+
+LARGEST = 65507
+"""Bytes: what a UDP datagram holds; 65,535 without the headers (RFC 768, RFC 791)."""
+
+QUIET = 0.2
+"""Seconds in which what must not come does not; a reply takes a millisecond."""
+
+LOST = 0.5
+"""Seconds after which a datagram or its reply is taken for lost."""
+
+TRIES = 4
+"""How often a client asks that has to be sure."""
+
+BURST = 32
+"""Datagrams at a time: some 25 KiB of the 208 KiB of a receive buffer (net.core.rmem_default)."""
+
+UNIX_BURST = 8
+"""Of Unix datagrams: below the 10 that a queue takes (net.unix.max_dgram_qlen)."""
+
+
+def text(size: int) -> bytes:
+    """A datagram of *size* bytes that can be read, no two parts of which are the same."""
+    if size < 8:
+        return b"datagram"[:size]
+    return b"".join(b"%07d." % number for number in range(size // 8 + 1))[: size - 1] + b"\n"
+
+
+@check(RFC_862, DATAGRAM)
+def empty(subject: Subject) -> None:
+    """An empty datagram is answered by an empty one."""
+    subject.connect().echo(b"")
+
+
+@check(RFC_862, DATAGRAM)
+def sizes(subject: Subject) -> None:
+    """Datagrams of 1, 512 and 1 472 bytes come back whole."""
+    _echo_sizes(subject, 1, 512, ETHERNET)
+
+
+@check("RFC 862; RFC 768", DATAGRAM)
+def large(subject: Subject) -> None:
+    """Datagrams of 8 192 and 8 193 bytes come back whole."""
+    _echo_sizes(subject, 8192, 8193)
+
+
+@check("RFC 862; RFC 768", DATAGRAM)
+def largest(subject: Subject) -> None:
+    """The largest datagram, of 65 507 bytes, comes back whole."""
+    _echo_sizes(subject, LARGEST)
+
+
+@check("RFC 862; RFC 768", DATAGRAM)
+def boundaries(subject: Subject) -> None:
+    """Datagrams that are sent one right after the other are answered one by one."""
+    peer = subject.connect()
+    messages = [text(size) for size in (3, 40, 9, 200, 17)]
+    for message in messages:
+        peer.say(message)
+    replies = _replies(subject, peer, len(messages))
+    if not replies:
+        raise CheckFailed(f"{len(messages)} replies", "none")
+    for reply in replies:  # whether all come is a matter of `burst`
+        if reply not in messages:
+            raise CheckFailed("each datagram as it went", f"{len(reply)} bytes: {shown(reply)}")
+
+
+@check("RFC 1122, 4.1.3.5", DATAGRAM)
+def from_where_asked(subject: Subject) -> None:
+    """The reply comes from the address and port that were asked."""
+    if subject.running.target.transport == "raw":
+        raise CheckSkipped("raw IP has no ports, and the system chooses the address")
+    peer = subject.connect()
+    peer.echo(b"where are you?\n")
+    asked, replied = peer.sides()
+    if asked != replied:
+        raise CheckFailed(f"a reply from {_place(asked)}", f"one from {_place(replied)}")
+
+
+@check(RFC_862, DATAGRAM)
+def one_reply(subject: Subject) -> None:
+    """A datagram is answered once: nothing comes after the reply."""
+    peer = subject.connect()
+    peer.echo(b"once, please\n")
+    peer.expect_silence(QUIET * subject.scale)
+
+
+@check(RFC_862, DATAGRAM)
+def interleaved(subject: Subject) -> None:
+    """Of clients that ask at the same time each gets the reply to its own datagram."""
+    peers = [subject.connect() for _ in range(8)]
+    questions = [b"this is client %d\n" % number for number in range(len(peers))]
+    for peer, question in zip(peers, questions, strict=True):
+        peer.say(question)
+    answered = 0
+    for peer, question in reversed(list(zip(peers, questions, strict=True))):
+        for reply in _replies(subject, peer, 1):
+            answered += 1
+            if reply != question:
+                expected = f"{len(question)} bytes: {shown(question)}"
+                raise CheckFailed(expected, f"{len(reply)} bytes: {shown(reply)}")
+    if not answered:
+        raise CheckFailed(f"{len(peers)} clients with a reply each", "none")
+
+
+@check("UNP 22.5: what fits into the buffers is not lost", DATAGRAM)
+def burst(subject: Subject) -> None:
+    """Datagrams that come at once, fewer than the buffers hold, are all answered."""
+    unix = subject.running.target.transport == "unix-datagram"
+    count = UNIX_BURST if unix else BURST
+    peer = subject.connect()
+    for number in range(count):
+        peer.say(b"datagram %d of many\n" % number)
+    got = len(_replies(subject, peer, count))
+    if got < count:
+        raise CheckFailed(f"{count} replies", f"{got}")
+
+
+@check("UNP 8.9: the ICMP error of a reply that nobody takes", DATAGRAM)
+def gone(subject: Subject) -> None:
+    """A client that has gone before its reply came harms nobody."""
+    _serves(subject)
+    for _ in range(5):
+        with subject.connect() as peer:
+            peer.say(b"never mind\n")
+    if subject.running.target.transport == "unix-datagram":
+        _ask_without_address(subject)
+    _serves(subject)
+
+
+@check("UNP 30: no client may keep the server from the others", DATAGRAM)
+def never_reads(subject: Subject) -> None:
+    """A client that reads none of its replies does not keep the server from others."""
+    _serves(subject)
+    deaf = subject.connect()
+    for number in range(_queue_length(subject) + 2):
+        if not deaf.offer_datagram(b"datagram %d, whose reply is not read\n" % number):
+            break
+    _serves(subject)
+
+
+@check("RFC 862 loops: CVE-1999-0103, CVE-2024-2169", DATAGRAM)
+def low_ports(subject: Subject) -> None:
+    """A datagram that claims to come from port 7 or 19, where it would loop, is not answered."""
+    with contextlib.ExitStack() as stack:
+        senders = [stack.enter_context(_sender(subject, port)) for port in (7, 19)]
+        _are_ignored(subject, senders)
+
+
+@check("RFC 862 loops: CVE-1999-0103, CVE-2024-2169", DATAGRAM)
+def own_port(subject: Subject) -> None:
+    """A datagram that claims to come from an echo server at the same port is not answered."""
+    address = parse_endpoint(subject.running.endpoint).address
+    with _sender(subject, address[1] if isinstance(address, tuple) else 0) as sender:
+        _are_ignored(subject, [sender])
+
+
+# --- inside -------------------------------------------------------------------------------
+
+
+def _echo_sizes(subject: Subject, *sizes: int) -> None:
+    peer = subject.connect()
+    for size in sizes:
+        peer.echo(text(size))
+
+
+def _replies(subject: Subject, peer: Peer, most: int) -> list[bytes]:
+    """What comes until there are *most*, or nothing has come for long enough."""
+    found: list[bytes] = []
+    peer.patience = LOST * subject.scale
+    while len(found) < most:
+        try:
+            found.append(peer.receive())
+        except OSError:  # none within that time, or nobody is there
+            break
+    return found
+
+
+def _serves(subject: Subject) -> None:
+    """See a client be served that asks again, since UDP gives no promise.
+
+    :raises CheckFailed: it is not.
+    """
+    peer = subject.connect()
+    for _ in range(TRIES):
+        with contextlib.suppress(CheckFailed):
+            peer.say(b"is it still there?\n")
+        if _replies(subject, peer, 1):
+            return
+    raise CheckFailed(f"a reply to one of {TRIES} datagrams", "none")
+
+
+def _queue_length(subject: Subject) -> int:
+    """How many datagrams the queue of a Unix client takes; of others any is dropped."""
+    if subject.running.target.transport == "unix-datagram":
+        with contextlib.suppress(OSError):
+            return int(Path("/proc/sys/net/unix/max_dgram_qlen").read_text())
+    return UNIX_BURST
+
+
+def _ask_without_address(subject: Subject) -> None:
+    path = parse_endpoint(subject.running.endpoint).address
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as nameless:
+        nameless.settimeout(subject.patience)
+        try:
+            nameless.sendto(b"to nobody\n", path)
+        except OSError as error:
+            raise CheckFailed("a datagram to go", str(error.strerror or error)) from None
+
+
+def _sender(subject: Subject, port: int) -> OpenSocket:
+    """A socket at *port* whose datagrams seem to come from another server.
+
+    It is at another address of this machine, where the server is on loopback: nothing can
+    loop, and no other program has the port.
+
+    :raises CheckSkipped: there is none.
+    """
+    transport, address = parse_endpoint(subject.running.endpoint)
+    if transport != "udp" or isinstance(address, str):
+        raise CheckSkipped(f"{transport} has no ports")
+    sock = open_socket(address)
+    host = ""
+    if sock.family == socket.AF_INET and sock.target[0].startswith("127."):
+        host = loopback_address()
+    try:
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        if error.errno == errno.EACCES:
+            needed = "root or the capability CAP_NET_BIND_SERVICE"
+            raise CheckSkipped(f"to send from port {port} needs {needed}") from None
+        raise CheckSkipped(f"port {port} is taken here: {error.strerror}") from None
+    return sock
+
+
+def _are_ignored(subject: Subject, senders: Sequence[OpenSocket]) -> None:
+    for sender in senders:
+        sender.send(b"answer me\n")
+    _serves(subject)
+    poll = select.poll()
+    ports = {sender.fileno(): sender.getsockname()[1] for sender in senders}
+    for descriptor in ports:
+        poll.register(descriptor, select.POLLIN)
+    deadline = time.monotonic() + QUIET * subject.scale
+    for descriptor, events in poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+        if events & select.POLLIN:
+            raise CheckFailed(f"no reply to port {ports[descriptor]}", "one")
+
+
+def _place(address: object) -> str:
+    if isinstance(address, tuple):
+        return f"{address[0]} port {address[1]}"
+    return str(address) if address else "a socket without an address"

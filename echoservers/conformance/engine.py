@@ -44,6 +44,9 @@ BOTH = STREAM | DATAGRAM
 
 RFC_862 = "RFC 862"
 
+ENDING = 0.1
+"""Seconds for the news that a server has ended, after what its end did to a client."""
+
 
 class Outcome(enum.StrEnum):
     """How a check went."""
@@ -217,6 +220,7 @@ def check_target(
         for _ in range(repeat - 1):
             if result.outcome is not Outcome.PASS:
                 break
+            subject.memo.clear()
             again = _run(subject, check)
             result = again._replace(seconds=result.seconds + again.seconds)
         report.results.append(result)
@@ -225,20 +229,42 @@ def check_target(
 
 
 def _run(subject: Subject, check: Check) -> Result:
+    """Make a check; one that fails leaves the next one a fresh server, if it was started here.
+
+    A server that an earlier check was the end of may still have been ending: what failed
+    then is made again, on a fresh one.
+    """
     subject.new_check(check.seconds)
+    was_fresh = subject.fresh
+    result, has_ended = _run_once(subject, check)
+    if has_ended and not was_fresh and result.outcome is Outcome.FAIL:
+        subject.new_check(check.seconds)
+        again, _ = _run_once(subject, check)
+        return again._replace(seconds=result.seconds + again.seconds)
+    return result
+
+
+def _run_once(subject: Subject, check: Check) -> tuple[Result, bool]:
+    """How it went, and whether the server has ended."""
     began = time.monotonic()
     outcome, expected, got = Outcome.PASS, "", ""
+    running = subject.running
     try:
         check.run(subject)
-        if subject.running.has_ended:
+        if running.has_ended:
             raise CheckFailed("a server that goes on", "it has ended")
     except CheckSkipped as why:
         outcome, got = Outcome.SKIP, str(why)
     except CheckFailed as failure:
         outcome, expected, got = Outcome.FAIL, failure.expected, failure.got
-        if subject.running.has_ended:
+    seconds = time.monotonic() - began
+    if outcome is Outcome.FAIL and running.pid is not None:
+        running.wait(ENDING)
+        if running.has_ended:
             got += _end_of(subject)
-    return Result(check, outcome, expected, got, time.monotonic() - began)
+    subject.fresh = False
+    subject.spoiled = outcome is Outcome.FAIL and running.pid is not None
+    return Result(check, outcome, expected, got, seconds), running.has_ended
 
 
 def _end_of(subject: Subject) -> str:

@@ -1,1 +1,73 @@
-"""Checks."""
+"""Checks: what clients do that go in a bad way; the next client is served all the same."""
+
+import socket
+import struct
+
+from .engine import check
+from .messages import MIB
+from .subject import Subject
+
+TCP_RESET = "RFC 9293, 3.5.2"
+UNP_ABORT = "UNP vol. 1, 5.11"
+UNP_SIGPIPE = "UNP vol. 1, 5.13"
+
+TIMES = 3
+"""How often a client does it: some faults show at the second only."""
+
+STALL = 0.05
+"""Seconds without progress after which a server is taken to be in the middle of an answer."""
+
+WAIT = 0.5
+"""Seconds for the system to make a connection, which needs nothing of the server's."""
+
+
+@check(TCP_RESET)
+def reset(subject: Subject) -> None:
+    """A client that resets its connection when it has been served harms nobody."""
+    for _ in range(TIMES):
+        peer = subject.connect()
+        peer.say(b"hello\n")
+        peer.hear(b"hello\n", last=True)
+        peer.reset()
+    subject.serves()
+
+
+@check(UNP_SIGPIPE)
+def reset_in_mid_echo(subject: Subject) -> None:
+    """A client that resets its connection in the middle of an answer harms nobody."""
+    for _ in range(TIMES):
+        peer = subject.connect()
+        peer.stuff(64 * MIB, STALL)
+        peer.reset()
+    subject.serves()
+
+
+@check(UNP_SIGPIPE)
+def close_without_reading(subject: Subject) -> None:
+    """A client that sends much and closes without having read an answer harms nobody."""
+    for _ in range(TIMES):
+        peer = subject.connect()
+        peer.stuff(MIB // 4, STALL)
+        peer.close()
+    subject.serves()
+
+
+@check(UNP_ABORT)
+def close_in_queue(subject: Subject) -> None:
+    """A client that has gone before it was accepted harms nobody."""
+    for abort in (False, True) * TIMES:
+        sock = subject.knock(WAIT)
+        if abort:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        sock.close()
+    subject.serves()
+
+
+@check("UNP vol. 1, 5.12")
+def gone_in_mid_line(subject: Subject) -> None:
+    """A client that goes in the middle of a line harms nobody."""
+    for _ in range(TIMES):
+        peer = subject.connect()
+        peer.say(b"half a li")
+        peer.close()
+    subject.serves()

@@ -5,17 +5,35 @@ expected and what came; no wait is without a limit.
 """
 
 import contextlib
+import functools
+import select
 import socket
 import struct
 import time
-from typing import Any, NoReturn
+from collections.abc import Iterable
+from typing import Any
 
 from ..client import EchoClient
+from .open_socket import open_raw_socket, open_socket
 
 __all__ = ["CheckFailed", "CheckSkipped", "Peer", "shown"]
 
 SHOWN = 16
 """Bytes that are shown on each side of the first difference: a line of a hex dump."""
+
+CHATTER = 65536
+"""Bytes beside what is waited for that are put up with; a server may print for ever."""
+
+LITTLE = 65536
+"""Bytes that a client's kernel takes for it: enough to read fast later, and no more."""
+
+BREATH = 0.01
+"""Seconds in which a server that waits for input has read what there is, and nearly always much
+less: one that has not gets two pieces as one, and is asked less than was meant."""
+
+HASTE = 4
+"""By which part of `patience` a server that has something to say has said it: after that, it
+is told that the input has ended, or what has come is taken for all there is."""
 
 
 class CheckFailed(Exception):
@@ -47,6 +65,10 @@ class Peer(EchoClient):
     def __init__(self, endpoint: str, patience: float, deadline: float) -> None:
         self._deadline = deadline
         self.patience = patience
+        self._plain: socket.socket | None = None  # under TLS, too
+        self.has_ended = False  # our half
+        self._unread = b""  # received, and not yet looked at
+        self._line_end = b""  # what may come behind the words of an answer
         options: dict[str, Any] = {"insecure": True} if endpoint.startswith("tls:") else {}
         try:
             super().__init__(endpoint, timeout=patience, **options)
@@ -57,24 +79,28 @@ class Peer(EchoClient):
 
     # --- what a check says -------------------------------------------------------------
 
-    def echo(self, message: bytes, pieces: int | None = None) -> bytes:
+    def echo(self, message: bytes, *, last: bool = False) -> bytes:
         """Send *message* while reading, and see it come back, byte for byte.
 
-        :param pieces: bytes to send at a time; by default as many as go.
+        :param last: as for `expect`.
         :raises CheckFailed: it does not.
         """
-        if not self.is_stream:
+        if self.is_stream:
+            self._put(message)
+        else:
             self._send_datagram(message)
-            return self.expect(message)
-        sent = received = 0
-        while received < len(message):
-            end = len(message) if pieces is None else min(sent + pieces, len(message))
-            if not self._outgoing and sent < end:
-                self._put(message[sent:end])
-                sent = end
-            self._write_part(message, received)
-            received += self._read_part(message, received)
-        return message
+        return self.expect(message, last=last)
+
+    def ask(self, message: bytes) -> bytes:
+        """Send *message*, this client's last, and see its words come back; see `hear`.
+
+        :raises CheckFailed: they do not.
+        """
+        if self.is_stream:
+            self._put(message)
+        else:
+            self._send_datagram(message)
+        return self.hear(message, last=True)
 
     def say(self, data: bytes) -> None:
         """Send *data*, or a datagram, whole.
@@ -91,20 +117,59 @@ class Peer(EchoClient):
         except OSError as error:
             raise CheckFailed(f"the server to read {len(data)} bytes", _reason(error)) from None
 
-    def expect(self, expected: bytes) -> bytes:
+    def expect(self, expected: bytes, *, last: bool = False, then_end: bool = False) -> bytes:
         """See *expected* come, and nothing else before it; or exactly this datagram.
 
+        What is still to be sent is sent meanwhile.
+
+        :param last: whether a server that answers nothing may be told that the input has
+            ended: to find out what it does with bytes, even if it does it too late.
+        :param then_end: whether to half-close as soon as all is sent.
         :raises CheckFailed: something else comes, or nothing.
         """
         if not self.is_stream:
             got = self._read_datagram(expected)
             if got != expected:
-                _differ(expected, got, 0)
+                raise _difference(expected, got, 0)
             return expected
         received = 0
         while received < len(expected):
-            received += self._read_part(expected, received)
+            self._write_part(expected, received)
+            if then_end and not self._outgoing and not self.has_ended:
+                self.finish()
+            size = min(65536, len(expected) - received)
+            data = self._read_part(size, last, expected, received)
+            if not expected.startswith(data, received):
+                raise _difference(expected, data, received)
+            received += len(data)
         return expected
+
+    def hear(self, message: bytes, *, last: bool = False) -> bytes:
+        """See the words of *message* come, whatever is around them; what came up to their end.
+
+        For checks that are not about the bytes: a server that sends something more, or takes
+        the end of the line away, is told so by those that are.
+
+        :param last: as for `expect`.
+        :raises CheckFailed: they do not come.
+        """
+        words = message.rstrip(b"\r\n") or message
+        if not self.is_stream:
+            got = self._read_datagram(message)
+            if words not in got:
+                raise _difference(message, got, 0)
+            return got
+        heard = bytearray()
+        while (found := heard.find(words)) < 0:
+            self._write_part(message, 0)
+            data = self._read_part(65536, last, message, heard)
+            heard += data
+            if len(heard) > len(message) + CHATTER:
+                raise _difference(message, bytes(heard), 0)
+        end = found + len(words)
+        self._unread = bytes(heard[end:]) + self._unread
+        self._line_end = message[len(words) :]
+        return bytes(heard[:end])
 
     def expect_end(self) -> None:
         """See the stream end, with nothing before.
@@ -120,9 +185,10 @@ class Peer(EchoClient):
         if data:
             raise CheckFailed("end of stream", f"{len(data)} bytes more: {shown(data)}")
 
-    def expect_silence(self, seconds: float) -> None:
+    def expect_silence(self, seconds: float, *, or_end: bool = False) -> None:
         """See nothing come for *seconds*.
 
+        :param or_end: whether the stream may end.
         :raises CheckFailed: something does.
         """
         kept, self.patience = self.patience, seconds
@@ -132,18 +198,37 @@ class Peer(EchoClient):
         except TimeoutError:
             return
         except OSError as error:
+            if or_end:
+                return
             raise CheckFailed("nothing", _reason(error)) from None
         finally:
             self.timeout = self.patience = kept
         if not data and self.is_stream:
+            if or_end:
+                return
             raise CheckFailed("nothing", "end of stream")
         raise CheckFailed("nothing", f"{len(data)} bytes: {shown(data)}")
+
+    def offer_datagram(self, data: bytes) -> bool:
+        """Send a datagram if the server's queue has room for it; whether it had.
+
+        :raises CheckFailed: it cannot be sent.
+        """
+        try:
+            return self._write_datagram(data)
+        except OSError as error:
+            raise CheckFailed(f"a datagram of {len(data)} bytes to go", _reason(error)) from None
+
+    def sides(self) -> tuple[Any, Any]:
+        """The address that is asked, and the one from which the last datagram came."""
+        return self._socket.target, self._socket.source
 
     def finish(self) -> None:
         """Half-close: end what is sent.
 
         :raises CheckFailed: the server has closed or reset the connection.
         """
+        self.has_ended = True
         try:
             self.end()
         except OSError as error:
@@ -151,62 +236,141 @@ class Peer(EchoClient):
 
     def reset(self) -> None:
         """Close with a reset (RST), where the transport has one."""
-        sock = self._socket
+        assert self._plain is not None
         with contextlib.suppress(OSError):  # Unix sockets take it, and do without
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self._plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._plain.close()  # first: TLS would say goodbye
         self.close()
 
-    def stuff(self, most: int) -> int:
-        """Send without reading until the server takes no more for `patience`; how many bytes.
+    def offer(self, data: bytes, stall: float | None = None) -> int:
+        """Send *data* without reading; how many bytes have gone before the server took no more.
+
+        What is left goes out with the next `expect` or `hear`.
+
+        :param stall: seconds without progress to wait for; by default `patience`.
+        """
+        kept = self.patience
+        self.patience = kept if stall is None else stall
+        self._put(data)
+        with contextlib.suppress(OSError):  # a time-out, or closed
+            self._send(b"")
+        self.patience = kept
+        return len(data) - len(self._outgoing)
+
+    def trickle(self, pieces: Iterable[bytes]) -> None:
+        """Send *pieces* one by one, with time to answer each; what is answered is kept."""
+        kept, answers = self.patience, b""
+        for piece in pieces:
+            data: bytes | None = None
+            try:
+                self.send(piece)
+                self.patience = BREATH
+                self._wait(select.POLLIN)
+                data = self._read_some(65536)
+            except TimeoutError:
+                continue
+            except OSError:
+                break  # whoever looks for the answer meets it again
+            finally:
+                self.patience = kept
+            if data == b"":
+                break
+            answers += data or b""
+        self._unread = answers
+
+    def take_little(self) -> None:
+        """Have the system take little for us, so that what we do not read is the server's."""
+        assert self._plain is not None
+        self._plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, LITTLE)
+
+    def stuff(self, most: int, stall: float | None = None) -> int:
+        """Send without reading until the server takes no more; how many bytes.
 
         :param most: bytes after which to stop.
+        :param stall: as for `offer`.
         """
-        piece = (b"%062d\n" % 7) * 1024
+        self.take_little()
+        piece = (b"%063d\n" % 7) * 1024
         sent = 0
         while sent < most:
-            self._put(piece)
-            try:
-                self._send(b"")
-            except OSError:  # a time-out, or closed
-                return sent
-            sent += len(piece)
+            part = self.offer(piece, stall)
+            sent += part
+            if part < len(piece):
+                break
         return sent
 
     # --- inside ------------------------------------------------------------------------
 
-    def _wait(self, events: int) -> None:
+    def _connect(self) -> Any:
+        if self.transport in ("udp", "unix-datagram"):
+            return open_socket(self._address)
+        if self.transport == "raw":
+            return open_raw_socket(str(self._address[0]))
+        return super()._connect()
+
+    def _connected(self) -> socket.socket:
+        self._plain = super()._connected()
+        return self._plain
+
+    def _connected_tls(self) -> Any:
+        from ..tls_client import TLSStream
+
+        return TLSStream(self._connected(), _tls_context(), str(self._address[0]), self.timeout)
+
+    def _wait(self, events: int, part: int = 1) -> None:
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError("the time for the whole check is over")
-        self.timeout = min(self.patience, left)
+        self.timeout = min(self.patience / part, left)
         super()._wait(events)
 
+    def _read_some(self, size: int) -> bytes | None:
+        data: bytes | None
+        if self._unread:
+            data, self._unread = self._unread[:size], self._unread[size:]
+        else:
+            data = super()._read_some(size)
+        if data and self._line_end:
+            end, self._line_end = self._line_end, b""
+            if data.startswith(end):
+                return data[len(end) :] or None
+        return data
+
     def _write_part(self, message: bytes, received: int) -> None:
+        if not self._outgoing:
+            return
         try:
             self._write_some()
         except OSError as error:
             expected, got = _missing(message, received)
             raise CheckFailed(expected, f"{got}, then {_reason(error)}") from None
 
-    def _read_part(self, expected: bytes, offset: int) -> int:
-        """Read what is there and compare it; how many bytes."""
+    def _read_part(self, size: int, last: bool, message: bytes, before: int | bytearray) -> bytes:
+        """What is there; nothing, when there is reason to try again.
+
+        :param before: what has come of *message*: how many of its bytes, or what instead.
+        """
+        hasty = last and not self.has_ended and not self._outgoing
+        enough = not isinstance(before, int) and len(before) >= len(message)
         try:
-            data = self._read_some(min(65536, len(expected) - offset))
+            data = self._read_some(size)
             if data is None:
-                self._wait(self._both())
-                return 0
+                self._wait(self._both(), HASTE if hasty or enough else 1)
+                return b""
+            if data:
+                return data
+            why = "end of stream"
         except TimeoutError:
-            wanted, got = _missing(expected, offset)
-            raise CheckFailed(wanted, f"{got} within {self.timeout or 0:.3g} s") from None
+            if hasty:
+                self.finish()
+                return b""
+            why = f"nothing more within {self.timeout or 0:.3g} s"
         except OSError as error:
-            wanted, got = _missing(expected, offset)
-            raise CheckFailed(wanted, f"{got}, then {_reason(error)}") from None
-        if not data:
-            wanted, got = _missing(expected, offset)
-            raise CheckFailed(wanted, f"{got}, then end of stream")
-        if not expected.startswith(data, offset):
-            _differ(expected, data, offset)
-        return len(data)
+            why = _reason(error)
+        if isinstance(before, int):
+            wanted, got = _missing(message, before)
+            raise CheckFailed(wanted, f"{got}, then {why}")
+        raise _difference(message, bytes(before), 0, f", then {why}")
 
     def _send_datagram(self, data: bytes) -> None:
         try:
@@ -224,6 +388,14 @@ class Peer(EchoClient):
             raise CheckFailed("a datagram", _reason(error)) from None
 
 
+@functools.cache
+def _tls_context() -> Any:
+    """One for all: to make one takes 50 ms, a handshake 2."""
+    from ..tls_contexts import client_context
+
+    return client_context(cafile=None, insecure=True, certfile=None, keyfile=None)
+
+
 def shown(data: bytes) -> str:
     """The first bytes of *data*, in hexadecimal and as text."""
     part = data[:SHOWN]
@@ -236,18 +408,17 @@ def _missing(expected: bytes, offset: int) -> tuple[str, str]:
     return f"{size} bytes: {shown(expected)}", f"{offset} of {size}" if offset else "nothing"
 
 
-def _differ(expected: bytes, data: bytes, offset: int) -> NoReturn:
-    """Fail at the first byte of *data* that is not that of *expected* at *offset*."""
+def _difference(expected: bytes, data: bytes, offset: int, then: str = "") -> CheckFailed:
+    """Shown at the first byte of *data* that is not that of *expected* at *offset*."""
     wanted = expected[offset : offset + len(data)]
     same = next((i for i, (a, b) in enumerate(zip(wanted, data, strict=False)) if a != b), None)
-    if same is None:  # one is the beginning of the other: datagrams
-        raise CheckFailed(
-            f"{len(expected)} bytes: {shown(expected)}", f"{len(data)} bytes: {shown(data)}"
-        )
+    if same is None:  # one is the beginning of the other
+        size = f"{len(data)} bytes: {shown(data)}" if data else "nothing"
+        return CheckFailed(f"{len(expected)} bytes: {shown(expected)}", size + then)
     begin = max(0, same - SHOWN // 2)
-    raise CheckFailed(
+    return CheckFailed(
         f"at byte {offset + same}: {shown(expected[offset + begin :])}",
-        shown(data[begin:]),
+        shown(data[begin:]) + then,
     )
 
 

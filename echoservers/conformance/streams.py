@@ -1,1 +1,212 @@
-"""Checks."""
+"""Checks: a stream, from its beginning to its end, for one client."""
+
+import time
+
+from .engine import RFC_862, check
+from .messages import MIB, numbered_lines
+from .peer import CheckFailed, Peer
+from .subject import Subject
+
+TCP_PUSH = "RFC 9293, 3.9.1"
+TCP_CLOSING = "RFC 9293, 3.6"
+TCP_WINDOW = "RFC 9293, 3.8.6"
+CSAPP_ROBUST_IO = "CS:APP 10.5"
+
+QUIET = 0.2
+"""Seconds in which a server that sends something unasked has sent it."""
+
+PROMPT = 0.25
+"""Seconds for an answer that takes a millisecond; people notice 0.1, and a clock's beat is
+mostly 0.5 or 1."""
+
+IDLE = 0.6
+"""Seconds: a server that waits half a second for more has given up."""
+
+STALL = 0.25
+"""Seconds without progress after which a server is taken to read no more; a server that does
+read goes on within a millisecond."""
+
+MUCH = 8 * MIB
+"""Bytes: twice what Linux by default keeps of a server's output while nobody reads it."""
+
+
+@check(RFC_862)
+def no_greeting(subject: Subject) -> None:
+    """Nothing is sent before the client has sent something."""
+    subject.connect().expect_silence(QUIET, or_end=True)
+
+
+@check(RFC_862)
+def nothing_more(subject: Subject) -> None:
+    """After a message has come back, nothing more does."""
+    peer = subject.connect()
+    peer.say(b"hello\n")
+    peer.hear(b"hello\n", last=True)
+    peer.expect_silence(QUIET, or_end=True)
+
+
+@check("CS:APP 12.1")
+def prompt(subject: Subject) -> None:
+    """A message is answered at once: without waiting for more, for the end, or for a clock."""
+    limit, got = PROMPT * subject.scale, ""
+    for attempt in range(3):  # one that is late may be the machine's fault
+        peer = subject.connect()
+        began = time.monotonic()
+        peer.patience = 2 * limit
+        try:
+            peer.ask(b"hello %d\n" % attempt)
+        except CheckFailed as failure:
+            got = failure.got
+        else:
+            took = time.monotonic() - began
+            if took <= limit:
+                return
+            got = f"it after {took:.2g} s"
+            if peer.has_ended:
+                got += ", when the input had ended"
+        peer.close()
+    raise CheckFailed(f"an answer within {limit:g} s of the message", got)
+
+
+@check(RFC_862, unframed=True)
+def without_newline(subject: Subject) -> None:
+    """A message that does not end in a newline is answered as well: a stream has no lines."""
+    peer = subject.connect()
+    peer.say(b"no newline")
+    peer.hear(b"no newline")
+
+
+@check(RFC_862)
+def stays_open(subject: Subject) -> None:
+    """A connection serves message after message, until its client ends it."""
+    peer = subject.connect()
+    for message in (b"first\n", b"second\n", b"third\n"):
+        peer.say(message)
+        peer.hear(message)
+
+
+@check("RFC 9293, 3.8.4")
+def idle(subject: Subject) -> None:
+    """A connection on which nothing has been said for a while is still served."""
+    peer = subject.dialogue()
+    peer.expect_silence(IDLE)
+    peer.say(b"still there?\n")
+    peer.hear(b"still there?\n")
+
+
+@check(TCP_PUSH)
+def fragments(subject: Subject) -> None:
+    """A message that arrives byte by byte comes back whole: a read is not a message."""
+    message = b"one byte at a time\n"
+    peer = subject.connect()
+    peer.trickle(message[i : i + 1] for i in range(len(message)))
+    peer.expect(message, last=True)
+
+
+@check(TCP_PUSH)
+def many_messages(subject: Subject) -> None:
+    """Many messages sent without waiting for an answer all come back, in their order."""
+    subject.connect().echo(numbered_lines(64_000), last=True)
+
+
+@check(CSAPP_ROBUST_IO, unframed=True)
+def long_line(subject: Subject) -> None:
+    """A line of 100 000 bytes comes back whole: larger than a buffer is not too large."""
+    subject.connect().ask(b"".join(b"%09d " % i for i in range(10_000)) + b"\n")
+
+
+@check(TCP_WINDOW)
+def large(subject: Subject) -> None:
+    """16 MiB go there and back at the same time, and neither side waits for the other for ever."""
+    subject.connect().echo(numbered_lines(16 * MIB), last=True)
+
+
+@check(TCP_WINDOW)
+def late_reader(subject: Subject) -> None:
+    """A client that sends much and reads it only then gets all of it."""
+    peer, data = _unread(subject)
+    peer.expect(data, last=True)
+
+
+@check(TCP_WINDOW)
+def back_pressure(subject: Subject) -> None:
+    """A client that sends and never reads is stopped: no server keeps 64 MiB for it."""
+    most = max(64 * MIB, _kernel_buffers() * 3 // 2)
+    taken = subject.connect().stuff(most, STALL)
+    if taken >= most:
+        raise CheckFailed(
+            "the server to stop reading while its answers are not read",
+            f"{taken // MIB} MiB taken, with nothing read",
+        )
+
+
+@check(TCP_CLOSING)
+def half_close(subject: Subject) -> None:
+    """After the client's end of input everything has come back, and then the stream ends."""
+    peer = subject.connect()
+    peer.say(b"hello\n")
+    peer.hear(b"hello\n", last=True)
+    _end(peer)
+
+
+@check(TCP_CLOSING)
+def end_at_once(subject: Subject) -> None:
+    """A message with the end of input right behind it comes back, and then the stream ends."""
+    peer = subject.connect()
+    peer.say(b"hello\n")
+    peer.finish()
+    peer.hear(b"hello\n")
+    _end(peer)
+
+
+@check(TCP_CLOSING, unframed=True)
+def end_without_newline(subject: Subject) -> None:
+    """What the end of input cuts off in the middle of a line comes back, too."""
+    peer = subject.connect()
+    peer.say(b"hello\nhalf a li")
+    peer.finish()
+    peer.hear(b"half a li")
+
+
+@check(TCP_CLOSING)
+def end_after_much(subject: Subject) -> None:
+    """An end of input behind 8 MiB that wait to be read cuts nothing off."""
+    peer, data = _unread(subject)
+    peer.expect(data, then_end=True)
+
+
+@check(TCP_CLOSING)
+def end_of_nothing(subject: Subject) -> None:
+    """A client that ends its input without having sent anything gets the end of the stream."""
+    _end(subject.connect())
+
+
+def _unread(subject: Subject) -> tuple[Peer, bytes]:
+    """A client that has sent as much as the server takes of much, and has read nothing."""
+    data = numbered_lines(max(MUCH, 2 * _third("/proc/sys/net/ipv4/tcp_wmem")))
+    peer = subject.connect()
+    peer.take_little()
+    peer.offer(data, STALL)
+    return peer, data
+
+
+def _end(peer: Peer) -> None:
+    if not peer.has_ended:
+        peer.finish()
+    peer.expect_end()
+
+
+def _kernel_buffers() -> int:
+    """Bytes that the kernel may keep for a connection whose server does not read (tcp(7))."""
+    read = _third("/proc/sys/net/ipv4/tcp_rmem")
+    write = _third("/proc/sys/net/ipv4/tcp_wmem")
+    return read + 2 * write  # its input; its output, and ours
+
+
+def _third(path: str) -> int:
+    """The most bytes of three numbers: the least, the first and the most."""
+    try:
+        with open(path) as file:
+            return int(file.read().split()[2])
+    except (OSError, ValueError, IndexError):
+        return 0

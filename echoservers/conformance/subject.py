@@ -1,12 +1,15 @@
 """Subject: the server that is checked, as the checks meet it."""
 
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+from ..addresses import parse_endpoint
 from ..targets import Level, Limits, RunningTarget, Target, TargetError
+from ..timeouts import limit_waits
 from .peer import CheckFailed, CheckSkipped, Peer
 
 __all__ = ["Subject"]
@@ -42,12 +45,18 @@ class Subject:
         self.target = target
         self.level = level
         self.scale = timeout_scale
-        self.expect_design: str | None = None
-        """The design that it should have."""
         self._limits = limits
         self._kills = 0
         self.deadline = 0.0
         """Until when the check that runs may take, on `time.monotonic`'s clock."""
+        self.spoiled = False
+        """Whether the next check is to get a fresh server."""
+        self.fresh = True
+        """Whether no check has been made on the server yet."""
+        self.memo: dict[str, Any] = {}
+        """What several checks want to know and one has found out, by a name of its own."""
+        self.expected_design: str | None = None
+        """The neutral name of the design that it should have; None: any."""
         self._peers = ExitStack()
         self.running = self._start()
         self.new_check()
@@ -72,15 +81,11 @@ class Subject:
     def new_check(self, seconds: float = CHECK_TIME) -> None:
         """Close what the last check has opened, and begin the time of the next.
 
-        A server of which the last check was the end is started again.
+        A server that the last check was the end of, or that it has spoiled, is started again.
         """
         self._peers.close()
-        if self.running.has_ended:
-            self._kills += self.running.limit is not None
-            if self._kills == MOST_KILLS:
-                raise TargetError(f"killed {MOST_KILLS} times, the last time: {self.running.limit}")
-            self.running.close()
-            self.running = self._start()
+        if self.spoiled or self.running.has_ended:
+            self._restart()
         self.deadline = time.monotonic() + seconds * self.scale
 
     def connect(self) -> Peer:
@@ -90,13 +95,61 @@ class Subject:
         """
         return self._peers.enter_context(Peer(self.running.endpoint, self.patience, self.deadline))
 
+    def answers(self, message: bytes) -> None:
+        """See a fresh client get the words of *message* back, whatever is around them.
+
+        :raises CheckFailed: it does not.
+        """
+        with self.connect() as peer:
+            peer.ask(message)
+
     def serves(self) -> None:
-        """See a fresh client be served.
+        """See a fresh client be served, however.
 
         :raises CheckFailed: it is not.
         """
-        with self.connect() as peer:
-            peer.echo(b"is it still there?\n")
+        self.answers(b"is it still there?\n")
+
+    def dialogue(self) -> Peer:
+        """A client that has been answered twice on its connection.
+
+        :raises CheckSkipped: one cannot be: `streams.stays-open` says so.
+        """
+        peer = self.connect()
+        try:
+            for message in (b"one\n", b"two\n"):
+                peer.say(message)
+                peer.hear(message)
+        except CheckFailed:
+            raise CheckSkipped(
+                "two messages of one connection are not answered; see streams.stays-open"
+            ) from None
+        return peer
+
+    def knock(self, seconds: float) -> socket.socket:
+        """A bare connection, without TLS, within *seconds*; closed after the check at the latest.
+
+        The system makes it, for a server that listens, whatever that does meanwhile.
+
+        :raises CheckFailed: none is made.
+        """
+        transport, address = parse_endpoint(self.running.endpoint)
+        family: int = socket.AF_UNIX
+        target: Any = address
+        if isinstance(address, tuple):
+            family, _, _, _, target = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0]
+        sock = self._peers.enter_context(socket.socket(family, socket.SOCK_STREAM))
+        if transport == "unix-stream":
+            limit_waits(sock, seconds)
+        else:
+            sock.settimeout(seconds)
+        try:
+            sock.connect(target)
+        except (TimeoutError, BlockingIOError):
+            raise CheckFailed(f"a connection within {seconds:g} s", "none") from None
+        except OSError as error:
+            raise CheckFailed("a connection", str(error.strerror).lower()) from None
+        return sock
 
     def started(self) -> RunningTarget:
         """The running server, where it was started here.
@@ -125,6 +178,14 @@ class Subject:
     def peer_of(self, running: RunningTarget) -> Peer:
         """A client of *running*; it is closed after the check at the latest."""
         return self._peers.enter_context(Peer(running.endpoint, self.patience, self.deadline))
+
+    def _restart(self) -> None:
+        self._kills += self.running.limit is not None
+        if self._kills == MOST_KILLS:
+            raise TargetError(f"killed {MOST_KILLS} times, the last time: {self.running.limit}")
+        self.running.close()
+        self.running = self._start()
+        self.fresh, self.spoiled = True, False
 
     def _start(self) -> RunningTarget:
         return RunningTarget(self.target, limits=self._limits)

@@ -92,7 +92,7 @@ def _check(job: Job) -> Report:
     if job.build:
         _build(job)
     with Subject(job.target, job.level, job.timeout_scale, job.limits) as subject:
-        subject.expect_design = job.expect_design
+        subject.expected_design = job.expect_design
         checks = [CHECKS[name] for name in job.checks]
         return check_target(subject, checks, _tell, job.repeat)
 

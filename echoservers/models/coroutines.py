@@ -79,7 +79,9 @@ class AsyncioMixIn(ServingMixIn):
         return asyncio.new_event_loop()
 
     def _make_loop(self) -> EventLoop:
-        return EventLoop(self.make_event_loop)
+        loop = EventLoop(self.make_event_loop)
+        loop.holds_interrupts = True
+        return loop
 
     def _choose(self) -> None:
         """What serves a request, by the kind of socket and the kind of ``respond()``."""

@@ -9,6 +9,7 @@ greenlets too, before ``serve_forever()`` returns.
 """
 
 import os
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -169,7 +170,8 @@ class GeventMixIn(ServingMixIn):
 
     Handlers may do their own I/O on ``self.request``.  What blocks in another way, without
     gevent, makes everybody wait.  When ``serve_forever()`` ends, by `shutdown` or by a
-    drain, connections get ``drain_timeout`` to end as well.
+    drain, connections get ``drain_timeout`` to end as well, before it returns; `shutdown`
+    does not wait for that.
     """
 
     #: Whether connections end with ``serve_forever()``; not where somebody else ends them.
@@ -180,6 +182,7 @@ class GeventMixIn(ServingMixIn):
         self._running: dict[int, Any] = {}
         self._cutting = False
         self._ending = False
+        self._accepting = threading.Lock()  # held while it does
         self._raised: BaseException | None = None
         super().__init__(*args, **kwargs)
 
@@ -190,7 +193,9 @@ class GeventMixIn(ServingMixIn):
             self._inherited_hub = get_hub_if_exists()
             gevent.hub.set_hub(None)
         self._hub_wait = HubWait()
-        return Loop(self._hub_wait)
+        loop = Loop(self._hub_wait)
+        loop.holds_interrupts = True
+        return loop
 
     def get_request(self) -> tuple[Any, Any]:
         """As for every server; the connection is a socket of gevent's."""
@@ -258,13 +263,24 @@ class GeventMixIn(ServingMixIn):
 
     # --- the end --------------------------------------------------------------------
 
+    def _wait_for_loop(self, deadline: float | None) -> bool:
+        if deadline is not None or not self._ends_with_loop:
+            return super()._wait_for_loop(deadline)
+        with self._accepting:
+            ending = self._ending
+        return ending or super()._wait_for_loop(None)  # shutdown() waits for no connection
+
     @contextmanager
     def _serving(self) -> Iterator[None]:
         with super()._serving():
+            accepting = self._accepting = threading.Lock()
+            accepting.acquire()
             try:
                 yield
             finally:
                 self._listen(False)
+                self._ending = self._ends_with_loop and len(self._activity) > 0
+                accepting.release()
                 if self._ends_with_loop:
                     if self._draining and self.is_stream:
                         self.close_listener()
@@ -276,7 +292,6 @@ class GeventMixIn(ServingMixIn):
             self._loop.wake()
 
     def _end_greenlets(self) -> None:
-        self._ending = True
         try:
             for record in self._activity.snapshot():
                 self.half_close(record)

@@ -21,7 +21,7 @@ from ..admission import AdmissionMixIn
 from ..log import logger
 from ..loop import Loop
 from ..options import Option, choice, count, count_or_none, seconds_or_none
-from ..serving import DrainResult, ServingMixIn
+from ..serving import DrainResult
 from ..transports import TCPServer, UDPServer, UnixDatagramServer, UnixStreamServer
 from ..workers.board import MASTER, Board, SharedActivity
 from ..workers.gates import ACCEPT, HandedOver, check_accept, make_gate
@@ -70,8 +70,8 @@ class PreforkMixIn(Listening):
     ``accept`` says who accepts next: see `echoservers.workers.gates`.  ``max_connections``,
     ``max_connections_per_source`` and ``stats()`` are one number over all workers.  With
     ``accept=mutex`` nobody accepts while the worker that has the token is stopped (SIGSTOP, a
-    debugger); ``worker_timeout`` ends that, where the model has one loop that turns: it watches
-    over all but prethreading.
+    debugger); ``worker_timeout`` ends that.  It watches the loop of each worker, and not the
+    threads that have a client: one that waits for its client and one that hangs look alike.
 
     A worker that ends, however it does, is replaced at once.  When they die at their start
     again and again they come ever later, up to 30 s.  `serve_forever` raises
@@ -111,7 +111,7 @@ class PreforkMixIn(Listening):
             seconds_or_none,
             "seconds",
             "kill and replace a worker whose loop stands still for so long; in a model that"
-            " serves in its loop that is a slow client, too",
+            " serves in its loop that is a slow client, too; a thread that serves is not watched",
         ),
     ] = None  # in the iterative model a client that thinks would end its worker
 
@@ -137,8 +137,9 @@ class PreforkMixIn(Listening):
     def reload(self) -> None:
         """Replace all workers, one after the other, with no connection lost.
 
-        The new one is ready before the old one stops accepting; the old one serves those it
-        has for ``drain_timeout``, then ends their input.
+        The new one is ready before the old one stops accepting; the old ones serve those they
+        have for ``drain_timeout``, then end their input.  Meanwhile there are up to twice as
+        many processes.
         """
         self._ask("reload")
 
@@ -202,17 +203,20 @@ class PreforkMixIn(Listening):
         return self._started.wait(timeout)
 
     def start_drain(self) -> None:
+        """As for every server: the workers are told, and begin to drain."""
         super().start_drain()
         if self._link is None and self._serving_thread is None:
             self._team.tell(Word.DRAIN)  # else the loop does it at its end
 
     def abort(self) -> None:
+        """As for every server: the workers cut their connections, and are killed if they stay."""
         super().abort()
         if self._link is None:
             self._team.tell(Word.ABORT)
             self._team.kill_later()
 
     def drain(self, timeout: float | None = None) -> DrainResult:
+        """As for every server; what it returns is of all workers together."""
         result = super().drain(timeout)
         if self._link is not None or self._board is None:
             return result
@@ -221,6 +225,7 @@ class PreforkMixIn(Listening):
         return DrainResult(max(0, ended - aborted), aborted)
 
     def server_close(self) -> None:
+        """As for every server: no worker is left; in a worker it stops the whole server."""
         if self._link is not None:
             self._link.tell(Word.STOP)
             return
@@ -348,10 +353,6 @@ class PreforkMixIn(Listening):
                     other.close()
             self._take_signals(worker.signal_mask)
             link.listen(self._words(), self._orphaned)
-            if getattr(super().serve_forever, "__func__", None) is ServingMixIn.serve_forever:
-                # Before its first turn, where it may stand still, too.  Elsewhere a loop that
-                # does not turn says nothing: in prethreading all threads may have a client.
-                link.tell(Word.TURNS)
             super().serve_forever(self._poll_interval)
             self._finish_work(lambda longest: self._wait_until_idle(time.monotonic() + longest))
             status = 0

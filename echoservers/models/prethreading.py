@@ -97,6 +97,9 @@ class PrethreadingMixIn(WorkerThreadsMixIn):
     def _accept_batch(self) -> None:
         self._accept_one()  # the next one is for the next leader
 
+    def _all_serve(self) -> bool:
+        return not self._leader
+
     # --- the threads ----------------------------------------------------------------
 
     def _run_worker(self) -> None:
@@ -116,6 +119,7 @@ class PrethreadingMixIn(WorkerThreadsMixIn):
                 self._stop_requested = True
             finally:
                 self._leader = 0
+                self._answer_ping()  # nobody may lead for as long as the clients like
             record, self._taken = self._taken, None
             if record is None:
                 self._end_thread()

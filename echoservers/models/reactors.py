@@ -36,7 +36,9 @@ class ReactorMixIn(ServingMixIn):
 
     def _make_loop(self) -> Loop:
         self.read_buffer = memoryview(bytearray(ECHO_SIZE))
-        return Loop(self.wait_class())
+        loop = Loop(self.wait_class())
+        loop.holds_interrupts = True
+        return loop
 
     def _ends_with_process_request(self) -> bool:
         return not self.is_stream

@@ -28,7 +28,8 @@ class ThreadPoolMixIn(WorkerThreadsMixIn):
     A thread stays with its client until the connection ends.  When all are taken, up to
     ``queue_size`` accepted requests wait for one.  When the queue is full too, ``overflow``
     decides: with ``queue`` the loop stops accepting, and clients wait in the listen backlog;
-    with ``refuse`` they are closed at once, and counted.
+    with ``refuse`` they are closed at once, and counted.  Preforked workers queue nothing with
+    ``queue``: what waits in the backlog is for whichever of them has a thread free.
 
     The threads are started by ``serve_forever()``, or by the first ``process_request()``
     without it, and ended by ``server_close()``.  A drain serves what waits in the queue;
@@ -49,7 +50,9 @@ class ThreadPoolMixIn(WorkerThreadsMixIn):
 
     def capacity(self) -> int:
         """How many requests may be in progress: one a thread, and those in the queue."""
-        return min(self.max_connections, self.max_workers + self.queue_size)
+        # In our queue it would wait for our threads, though another process may have one free.
+        queued = 0 if self._shares_backlog and self.overflow == "queue" else self.queue_size
+        return min(self.max_connections, self.max_workers + queued)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Hand *request* to the next thread that is free.

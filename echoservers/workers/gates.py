@@ -16,6 +16,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from ..bpf import attach_program
 from ..errors import OptionError
 from .board import Board
 from .places import private_file
@@ -198,19 +199,10 @@ def share_out(listener: socket.socket, number: int) -> None:
     modulo *number* (socket(7), SO_ATTACH_REUSEPORT_CBPF, Linux 4.5).  Where there is no
     such option all goes on as before.
     """
-    import ctypes
-    import struct
-
     load, modulo, give = 0x20, 0x94, 0x16  # linux/bpf_common.h
     random = 2**32 - 0x1000 + 56  # SKF_AD_OFF + SKF_AD_RANDOM, linux/filter.h
-    program = struct.pack("=HBBIHBBIHBBI", load, 0, 0, random, modulo, 0, 0, number, give, 0, 0, 0)
-    kept = ctypes.create_string_buffer(program)
-    try:
-        listener.setsockopt(
-            socket.SOL_SOCKET, _ATTACH, struct.pack("@HP", 3, ctypes.addressof(kept))
-        )
-    except OSError:
-        return
+    program = ((load, 0, 0, random), (modulo, 0, 0, number), (give, 0, 0, 0))
+    attach_program(listener, _ATTACH, program)
 
 
 def hand_over(channel: socket.socket, connection: socket.socket) -> bool:

@@ -34,8 +34,7 @@ class Word:
     PING = b"p"  # say PONG from the loop
     # to the master
     READY = b"R"  # it accepts
-    TURNS = b"T"  # its loop answers pings
-    PONG = b"P"
+    PONG = b"P"  # its loop turns
     TIRED = b"Q"  # it was told to end, or has served enough: put another in its place
     STOP = b"S"  # a handler has called shutdown()
     ROOM = b"F"  # a connection has ended, and somebody waits for a place

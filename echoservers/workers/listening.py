@@ -23,7 +23,6 @@ __all__ = ["Listening"]
 class Listening(WorkerSide):
     """The listeners of a master; in a worker the steps are those of `WorkerSide`."""
 
-    accept: str
     _board: Board | None = None
     _team: Team
     _listeners: dict[int, Any]
@@ -31,12 +30,14 @@ class Listening(WorkerSide):
     # --- a listener for each --------------------------------------------------------
 
     def server_bind(self) -> None:
+        """As for every server; with ``accept=reuseport`` so that its workers can bind it, too."""
         super().server_bind()  # type: ignore[misc] # of the class behind the mixins
         if self.accept == "reuseport":
             # Only now: another program that has the port is an error, as ever.
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 
     def close_listener(self) -> None:
+        """Close it, and those of the workers that the master keeps."""
         super().close_listener()
         while self._listeners:
             _, listener = self._listeners.popitem()
@@ -111,11 +112,17 @@ class Listening(WorkerSide):
             waiting[MASTER] = said
             in_all = sum(worker.load(self._board) for worker in self._team.all.values())
             if self.overflow == "refuse" or in_all < self.max_connections:
-                takers = self._team.by_load(self._board, 1 if self._serves_in_loop else None)
+                takers = self._team.by_load(self._board, self._most_each())
             if takers:
                 waiting[MASTER] = 0
                 break
         return takers
+
+    def _most_each(self) -> int | None:
+        """How many connections one worker serves at a time, where more would wait for it."""
+        if self._serves_in_loop:
+            return 1
+        return self.capacity() if self.overflow == "queue" else None
 
     def _pass_one(self, takers: list[Worker]) -> bool:
         try:

@@ -44,8 +44,6 @@ class Worker:
         """Of the master, for the worker to put back."""
         self.began = time.monotonic()
         self.ready = False
-        self.turns = False
-        """Whether its loop answers pings."""
         self.leaving = False
         self.killed = False
         self.handed = 0

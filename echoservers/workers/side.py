@@ -39,6 +39,7 @@ def _has_waiting(listener: Any) -> bool:
 class WorkerSide(ServingMixIn):
     """The steps of a worker; in the master they are those of any server."""
 
+    accept: str
     max_requests: int | None
     _link: Link | None = None
     """The tie to the master; None in the master."""
@@ -47,6 +48,7 @@ class WorkerSide(ServingMixIn):
     _gate: FlockGate | MutexGate | None = None
     _gate_held = False
     _ends_with_loop = False  # a model's connections: until the master says otherwise
+    _shares_backlog = True  # the master's is its workers'
     _takes_places = False
     _takes_place_first = False
     _leaving = False
@@ -81,6 +83,7 @@ class WorkerSide(ServingMixIn):
             self.socket = listener
             self._own_listener = not handed
         self._shares_listener = listener is self.socket and self._gate is None
+        self._shares_backlog = not handed and self.accept != "reuseport"
         # A worker that serves one at a time, in its loop, has one place by itself.
         can_bind = not self._serves_in_loop or self.max_connections < board.slots
         by_master = handed and self.overflow == "queue"
@@ -111,7 +114,7 @@ class WorkerSide(ServingMixIn):
             Word.DRAIN: self.start_drain,
             Word.ABORT: self.abort,
             Word.WAKE: self._loop.wake,
-            Word.PING: self._answer_ping,
+            Word.PING: self._take_ping,
         }
 
     def _leave(self) -> None:
@@ -127,9 +130,17 @@ class WorkerSide(ServingMixIn):
         else:
             self._leave()
 
-    def _answer_ping(self) -> None:
+    def _take_ping(self) -> None:
         self._pinged = True
-        self._loop.wake()
+        if self._all_serve():  # nothing stands still, and nobody would notice the wake-up
+            self._answer_ping()
+        else:
+            self._loop.wake()
+
+    def _answer_ping(self) -> None:
+        if self._pinged and self._link is not None:
+            self._pinged = False
+            self._link.tell(Word.PONG)
 
     def _tell_once(self, word: bytes) -> None:
         if self._link is not None and word not in self._told:
@@ -138,7 +149,17 @@ class WorkerSide(ServingMixIn):
 
     # --- accept ---------------------------------------------------------------------
 
-    def get_request(self) -> tuple[Any, Any]:
+    def _accept_batch(self) -> None:
+        super()._accept_batch()
+        if self._tired_after is not None and isinstance(self._activity, SharedActivity):
+            accepted, _, at_once, _ = self._activity.counters()
+            if accepted + at_once >= self._tired_after:
+                self._tell_once(Word.TIRED)
+
+    def _takes_freely(self) -> bool:
+        return self._gate is None and not self._takes_place_first
+
+    def _take_request(self) -> tuple[Any, Any]:
         """Accept, when there is a place and it is this worker's turn.
 
         :raises BlockingIOError: not now.
@@ -158,11 +179,11 @@ class WorkerSide(ServingMixIn):
     def _accept_in_turn(self) -> tuple[Any, Any]:
         gate = self._gate
         if gate is None or self._link is None:
-            return super().get_request()
+            return super()._take_request()
         if not self._gate_held and not gate.take():
             raise BlockingIOError
         try:
-            return super().get_request()
+            return super()._take_request()
         finally:
             if self._gate_held:
                 self._pass_gate_on()
@@ -225,9 +246,7 @@ class WorkerSide(ServingMixIn):
             self._pass_gate_on()
         if self._emptying and not self._paused and not _has_waiting(self.socket):
             self._leave()
-        if self._pinged:
-            self._pinged = False
-            self._link.tell(Word.PONG)
+        self._answer_ping()
 
     # --- admit ----------------------------------------------------------------------
 
@@ -266,15 +285,6 @@ class WorkerSide(ServingMixIn):
             self._places.exit(self._slot, record.source)
         self._leave_place()
 
-    def _admit(self, request: Any, client_address: Any, contain: bool) -> None:
-        super()._admit(request, client_address, contain)
-        if self._tired_after is not None and self._link is not None:
-            board = self._activity
-            assert isinstance(board, SharedActivity)
-            accepted, _, at_once, _ = board.counters()
-            if accepted + at_once >= self._tired_after:
-                self._tell_once(Word.TIRED)
-
     def _loop_would_wait_for(self, record: ActiveRequest) -> bool:
         # A worker that leaves is in no hurry: another serves already.
         return not self._leaving and super()._loop_would_wait_for(record)
@@ -287,18 +297,21 @@ class WorkerSide(ServingMixIn):
             self._loop.wake()
 
     def shutdown(self) -> None:
+        """As for every server; in a worker it stops the whole server, and returns at once."""
         if self._link is None:
             super().shutdown()
         else:
             self._link.tell(Word.STOP)
 
     def drain(self, timeout: float | None = None) -> DrainResult:
+        """As for every server; in a worker as `shutdown`, and the master does the rest."""
         if self._link is None:
             return super().drain(timeout)
         self._link.tell(Word.STOP)
         return DrainResult(0, 0)
 
     def abort(self) -> None:
+        """As for every server; in a worker the connections of this one are cut."""
         if self._link is not None and isinstance(self._activity, SharedActivity):
             # Told before it is done: when the last has ended, the process ends.
             cut = sum(not record.aborted for record in self._activity.snapshot())

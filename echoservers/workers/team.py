@@ -1,5 +1,9 @@
 """The master's workers: started, watched, replaced one by one, ended.  It serves nobody.
 
+An old worker is told to leave when its successor is ready, and the next one has its turn
+then: how long the clients of one stay delays no other.  There are never fewer ready than
+are wanted, nor, by being replaced, more than twice as many.
+
 A worker is watched through its process descriptor (pidfd_open(2)), in the loop of the
 master, so it is replaced the moment it ends, and only our own children are waited for.
 What is to be done later is a time that `next_event` tells; nothing here waits or polls.
@@ -136,9 +140,11 @@ class Team:
         self.wanted = min(max(1, self.wanted + by), self._most)
 
     def replace_all(self) -> None:
-        """Put a new worker in the place of each, one after the other."""
+        """Put a new worker in the place of each, one after the other, each ready first."""
         for worker in self.current.values():
             self._replace(worker)
+        if self._replacement is not None:
+            self._replace(self._replacement[1])  # it is from before this was asked for
 
     def _replace(self, worker: Worker) -> None:
         replacing = self._replacement is not None and worker is self._replacement[0]
@@ -169,7 +175,7 @@ class Team:
         at = min(
             (min(w.next_step, w.ping_at, w.answer_by) for w in self.all.values()), default=NEVER
         )
-        if not self._stopping and (self._missing() or self._can_replace()):
+        if not self._stopping and ((self._free and self._missing()) or self._can_replace()):
             at = min(at, self._start_at)
         if any(worker.descriptor < 0 for worker in self.all.values()):
             at = min(at, now + SWEEP_INTERVAL)
@@ -204,7 +210,8 @@ class Team:
     def _can_replace(self) -> bool:
         while self._to_replace and self._to_replace[0].leaving:
             self._to_replace.popleft()
-        return self._replacement is None and bool(self._to_replace) and bool(self._free)
+        room = bool(self._free) and len(self.all) < 2 * self.wanted
+        return self._replacement is None and bool(self._to_replace) and room
 
     def _replace_next(self) -> None:
         old = self._to_replace.popleft()
@@ -298,8 +305,7 @@ class Team:
             if word == Word.READY:
                 self._is_ready(worker)
                 self._tell_heard(worker, word)
-            elif word in (Word.TURNS, Word.PONG):
-                worker.turns = True
+            elif word == Word.PONG:
                 self._answered(worker)
             elif word == Word.TIRED:
                 self._replace(worker)
@@ -309,10 +315,10 @@ class Team:
     def _is_ready(self, worker: Worker) -> None:
         worker.ready = self._ever_ready = True
         worker.began = time.monotonic()
-        if not worker.turns:  # its model has a loop of its own, and nobody to answer
-            worker.answer_by = NEVER
+        self._answered(worker)
         if self._replacement is not None and self._replacement[1] is worker:
             old, _ = self._replacement
+            self._replacement = None
             self._leave(old)
             self.current[worker.position] = worker
 
@@ -349,8 +355,7 @@ class Team:
         self._replacement = None
         if worker is old:
             return new
-        if not worker.ready:  # it died at start: the old one still serves
-            self._to_replace.appendleft(old)
+        self._to_replace.appendleft(old)  # the new one died at start: the old one still serves
         return None
 
     def _ended_unasked(self, worker: Worker, status: int, lost: int) -> None:

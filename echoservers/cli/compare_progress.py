@@ -1,0 +1,147 @@
+"""How far ``compare`` is: a bar with live figures on a terminal, plain lines elsewhere."""
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from ..lab.experiments import Parameters, Sample
+from ..lab.figures import kind_of
+from ..lab.measure import Listener, Visit
+from ..log import escape as escape_controls
+
+__all__ = ["make_listener"]
+
+
+@contextmanager
+def make_listener() -> Iterator[Listener]:
+    """A listener for standard error, for as long as it is measured."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _Lines(console)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[left]}"),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        yield _Bar(progress)
+
+
+class _Clock:
+    """The time left, from how long what is done has really taken."""
+
+    def __init__(self) -> None:
+        self.began = time.monotonic()
+        self.planned = self.done = 0.0
+
+    def left(self) -> str:
+        """In words."""
+        share = (time.monotonic() - self.began) / self.done if self.done else 1.0
+        seconds = max(0.0, self.planned - self.done) * share
+        if seconds >= 90:
+            return f"{seconds / 60:.0f} min left"
+        return f"{seconds:.0f} s left"
+
+
+class _Lines:
+    """One line for each server process."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._clock = _Clock()
+        self._said: list[str] = []
+
+    def planned(self, visits: Sequence[Visit]) -> None:
+        self._clock.planned = sum(visit.seconds for visit in visits)
+        cells = sum(len(visit.cells) for visit in visits)
+        self._print(
+            f"{cells} measurements in {len(visits)} server processes,"
+            f" about {_minutes(self._clock.planned)}"
+        )
+
+    def began(self, visit: Visit, parameters: Parameters) -> None:
+        """Nothing to say yet."""
+
+    def measured(self, visit: Visit, parameters: Parameters, sample: Sample) -> None:
+        self._said.append(f"{_at(visit, parameters)}: {_headline(sample)}")
+
+    def ended(self, visit: Visit) -> None:
+        self._clock.done += visit.seconds
+        if self._said:
+            self._print(f"{_place(visit)} {'; '.join(self._said)} ({self._clock.left()})")
+        self._said.clear()
+
+    def warned(self, text: str) -> None:
+        self._print(f"note: {text}")
+
+    def _print(self, line: str) -> None:
+        with contextlib.suppress(OSError):  # nobody reads it, which is no reason to stop
+            self._console.print(
+                escape_controls(line), markup=False, highlight=False, soft_wrap=True
+            )
+
+
+class _Bar:
+    """One bar for all, with what is measured now and what came of the last."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._clock = _Clock()
+        self._task: Any = progress.add_task("starting", total=None, left="")
+        self._last = ""
+
+    def planned(self, visits: Sequence[Visit]) -> None:
+        self._clock.planned = sum(visit.seconds for visit in visits)
+        self._progress.update(self._task, total=self._clock.planned, left=self._clock.left())
+
+    def began(self, visit: Visit, parameters: Parameters) -> None:
+        text = f"{_place(visit)} at {_at(visit, parameters)}"
+        self._progress.update(self._task, description=f"{escape(text)}[dim]{self._last}[/dim]")
+
+    def measured(self, visit: Visit, parameters: Parameters, sample: Sample) -> None:
+        headline = escape_controls(_headline(sample))
+        self._last = f"  last: {escape(visit.target.name)} {escape(headline)}"
+        if sample.error:
+            self._progress.console.print(f"[red]{escape(escape_controls(sample.error))}[/red]")
+
+    def ended(self, visit: Visit) -> None:
+        self._clock.done += visit.seconds
+        self._progress.update(self._task, completed=self._clock.done, left=self._clock.left())
+
+    def warned(self, text: str) -> None:
+        self._progress.console.print(f"[yellow]note:[/yellow] {escape(text)}")
+
+
+def _place(visit: Visit) -> str:
+    turns = visit.experiment.timing.repeats
+    return f"{visit.experiment.name} {visit.turn + 1}/{turns} {visit.target.name}"
+
+
+def _at(visit: Visit, parameters: Parameters) -> str:
+    """The value of what is swept, and of the panel where there are several."""
+    experiment = visit.experiment
+    names = [name for name in (experiment.panel, experiment.parameter) if name is not None]
+    return " ".join(str(parameters[name]) for name in names)
+
+
+def _headline(sample: Sample) -> str:
+    """The first figure, in short."""
+    if sample.error:
+        return sample.error
+    for name, value in sample.figures.items():
+        number = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+        return f"{number} {kind_of(name).unit}".strip()
+    return sample.notes[0] if sample.notes else "nothing"
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"

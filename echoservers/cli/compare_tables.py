@@ -1,0 +1,116 @@
+"""The tables that ``compare`` prints: of `lab.tables`, with rich where there is a terminal."""
+
+import sys
+from collections.abc import Iterator
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as RichTable
+
+from ..lab.changes import Change, changes_between, differences
+from ..lab.collect import alike
+from ..lab.experiments import EXPERIMENTS, QUICK
+from ..lab.results import Experiment, Results
+from ..lab.tables import Table, tables_of
+
+__all__ = ["show_changes", "show_experiments", "show_results"]
+
+PIPED_WIDTH = 200
+"""Columns where no terminal says how many there are: of a file nothing should be cut off."""
+
+
+def _console() -> Console:
+    console = Console(file=sys.stdout, highlight=False)
+    return (
+        console
+        if console.is_terminal
+        else Console(file=sys.stdout, highlight=False, width=PIPED_WIDTH, no_color=True)
+    )
+
+
+def show_experiments() -> None:
+    """Every experiment, with what it shows and what is swept."""
+    console = _console()
+    for experiment in EXPERIMENTS.values():
+        quick = " (in --quick)" if experiment.name in QUICK else ""
+        console.print(f"[bold]{experiment.name}[/bold]{quick}  {experiment.title}")
+        values = ", ".join(str(value) for value in experiment.values)
+        console.print(f"    {escape(experiment.question)}")
+        console.print(f"    Look for: {escape(experiment.shows)}.")
+        console.print(f"    {experiment.parameter} = {values}", markup=False)
+
+
+def show_results(results: Results) -> None:
+    """The telling tables of every experiment."""
+    console = _console()
+    for experiment in results.experiments:
+        if not experiment.cells:
+            continue
+        console.print()
+        console.print(f"[bold]{escape(experiment.title)}[/bold]  ({experiment.name})")
+        console.print(escape(experiment.question))
+        tables = tables_of(experiment)
+        main = [table for table in tables if table.main] or tables[:1]
+        for table in main:
+            _print(console, table)
+        for line in _remarks(experiment):
+            console.print(f"  {line}", markup=False)
+    if not results.finished:
+        console.print("\nThis run was not finished: the intervals are of fewer rounds.")
+
+
+def _print(console: Console, table: Table) -> None:
+    heads, *rows = table.lines()
+    shown = RichTable(title=escape(table.title), title_justify="left", box=box.SIMPLE_HEAD)
+    for number, head in enumerate(heads):
+        shown.add_column(escape(head), justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        shown.add_row(*(escape(field) for field in row))
+    console.print(shown)
+    for mark, meaning in table.marks().items():
+        console.print(f"  {mark}  {meaning}", markup=False)
+
+
+def _remarks(experiment: Experiment) -> Iterator[str]:
+    """Each note and error once, with the targets it is about."""
+    about: dict[str, list[str]] = {}
+    for target in dict.fromkeys(cell.target for cell in experiment.cells):
+        cells = [cell for cell in experiment.cells if cell.target == target]
+        errors = dict.fromkeys(cell.error for cell in cells if cell.error)
+        for text in (*alike(note for cell in cells for note in cell.notes), *errors):
+            about.setdefault(text, []).append(target)
+    for text, targets in about.items():
+        everybody = len(targets) == len({cell.target for cell in experiment.cells})
+        yield f"{'all' if everybody else ', '.join(targets)}: {text}"
+
+
+def show_changes(results: Results, against: Results) -> None:
+    """What differs between two saved runs, figure by figure."""
+    console = _console()
+    console.print("\n[bold]Against the other results[/bold]")
+    for line in differences(results, against):
+        console.print(f"  {line}", markup=False)
+    found = list(changes_between(results, against))
+    changed = [change for change in found if change.verdict != "no difference"]
+    console.print(
+        f"  {len(found)} figures are in both; {len(changed)} differ"
+        " (of figures that are alike one in twenty seems to)"
+    )
+    if changed:
+        console.print(_changes(changed))
+
+
+def _changes(changes: list[Change]) -> RichTable:
+    table = RichTable(box=box.SIMPLE_HEAD)
+    for head in ("experiment", "server", "at", "figure", "now / then", "95 %", "verdict"):
+        table.add_column(head)
+    for change in changes:
+        low, high = change.ratio.low, change.ratio.high
+        table.add_row(
+            *map(escape, (change.experiment, change.target, change.at, change.figure)),
+            f"{change.ratio.median:.3g}",
+            "" if low is None or high is None else f"{low:.3g} to {high:.3g}",
+            change.verdict,
+        )
+    return table

@@ -1,0 +1,132 @@
+"""What connections leave behind: rounds of them, and a look at the processes after each.
+
+Memory grows for many good reasons: pools that fill, a heap that its collector has not swept.
+What grows for such a reason has a round in which it does not; a leak grows in every round.
+One quiet round therefore ends the search, and a right server is mostly seen to be one in the
+first (psutil's own leak tests came to the same rule: growth has to keep up with the calls).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ..targets import RunningTarget
+from ..targets.watch import CannotWatch, Snapshot, Watch
+from .peer import CheckFailed, CheckSkipped, Peer
+from .subject import Subject
+
+__all__ = ["CONNECTIONS", "DESCRIPTORS", "MEMORY", "PROCESSES", "THREADS", "Leak"]
+__all__ += ["count_leaks", "settle", "visit", "watch_over"]
+
+WARM_UP = 100
+"""Connections before the first look: what is made once, or for the first ones, is there."""
+
+CONNECTIONS = 200
+"""In a round: with 4 KiB each, 800 KiB, which is more than an allocator has at hand."""
+
+SETTLE_TIME = 1.0
+"""Seconds for threads and processes of closed connections to end: they take milliseconds."""
+
+REPLY_TIME = 0.25
+"""Seconds for a reply, whose content is a matter of other checks."""
+
+
+class Leak(NamedTuple):
+    """A resource, and when it counts as leaked."""
+
+    name: str
+    of: Callable[[Snapshot], int]
+    least: float
+    """How many a connection, on the average of a round, make it grow."""
+    rounds: int
+    """In how many it must grow."""
+
+
+DESCRIPTORS = Leak("descriptors", lambda seen: seen.descriptors, 0.05, 2)
+THREADS = Leak("threads", lambda seen: seen.threads, 0.05, 2)
+PROCESSES = Leak("processes", lambda seen: seen.processes, 0.05, 2)
+# A collector that sweeps only now and then lets memory grow for a few rounds: Node's for five.
+MEMORY = Leak("bytes of memory", lambda seen: seen.memory.anonymous, 2048, 10)
+
+LEAKS = (DESCRIPTORS, THREADS, PROCESSES, MEMORY)
+
+
+def watch_over(running: RunningTarget) -> Watch:
+    """Somebody to look at the processes of *running*, which was started here.
+
+    :raises CheckSkipped: nobody can.
+    """
+    assert running.supervisor_pid is not None
+    try:
+        return Watch(running.supervisor_pid)
+    except CannotWatch as why:
+        raise CheckSkipped(str(why)) from None
+
+
+def count_leaks(subject: Subject) -> dict[str, list[int]]:
+    """How much each of `LEAKS` grew in the rounds until it did not; short lists are right.
+
+    :raises CheckFailed: the server takes no connection.
+    :raises CheckSkipped: its processes cannot be seen.
+    """
+    watch = watch_over(subject.started())
+    _connections(subject, WARM_UP)
+    before = settle(subject, watch)
+    growth: dict[str, list[int]] = {leak.name: [] for leak in LEAKS}
+    searched = list(LEAKS)
+    while searched:
+        _connections(subject, CONNECTIONS)
+        after = settle(subject, watch, before)
+        for leak in list(searched):
+            grown = leak.of(after) - leak.of(before)
+            growth[leak.name].append(grown)
+            quiet = grown < leak.least * CONNECTIONS
+            if quiet or len(growth[leak.name]) >= leak.rounds:
+                searched.remove(leak)
+        before = after
+    return growth
+
+
+def settle(subject: Subject, watch: Watch, before: Snapshot | None = None) -> Snapshot:
+    """A look with memory, when there is no more than *before*, or `SETTLE_TIME` has passed.
+
+    :param before: by default when two looks in a row show the same.
+    """
+    last = None if before is None else _counts(before)
+
+    def done(seen: Snapshot) -> bool:
+        nonlocal last
+        now = _counts(seen)
+        if before is not None:
+            return all(a <= b for a, b in zip(now, _counts(before), strict=True))
+        same, last = now == last, now
+        return same
+
+    return watch.look_until(done, SETTLE_TIME * subject.scale, memory=True)
+
+
+def visit(subject: Subject, peer: Peer, patience: float) -> bool:
+    """Say something; whether an answer came within *patience* seconds, whatever it is."""
+    peer.say(b"anything\n")
+    kept, peer.patience = peer.patience, patience * subject.scale
+    try:
+        return bool(peer.receive()) or not peer.is_stream
+    except OSError:  # none within the time, or the connection is gone
+        return False
+    finally:
+        peer.patience = kept
+
+
+def _connections(subject: Subject, count: int) -> None:
+    """*count* clients, one after the other; a server that does not answer is not waited for."""
+    patience = REPLY_TIME
+    for _ in range(count):
+        with subject.connect() as peer:
+            try:
+                if patience and not visit(subject, peer, patience):
+                    patience = 0.0
+            except CheckFailed:
+                continue  # it reads nothing: other checks say so
+
+
+def _counts(seen: Snapshot) -> tuple[int, int, int]:
+    return seen.processes, seen.threads, seen.descriptors

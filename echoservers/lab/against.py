@@ -1,0 +1,168 @@
+"""Two saved runs side by side: what became faster, what slower, what cannot be told.
+
+The runs of two sessions are not pairs, so the interval of a ratio is made of the intervals
+of both figures, by their logarithms: the distances to the ends are added as squares (G. Zou
+and A. Donner, *Construction of confidence limits about effect measures*, Statistics in
+Medicine 27, 2008).
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from .layout import direction, layout_of, title_of_figure
+from .ranking import rankable
+from .results import Cell, Experiment, Figure, Results
+from .stats import Interval, verdict
+from .tables import Entries, Table
+from .units import PLAIN, count
+from .view import slug, text_of, title_of
+
+__all__ = ["Comparison", "compare_runs"]
+
+_SAME_MACHINE = {
+    "cpu": "processor",
+    "usable_cpus": "number of usable processors",
+    "memory_bytes": "memory",
+    "kernel": "kernel",
+    "system": "system",
+    "python": "Python",
+    "limits": "limits",
+    "pinning": "pinning",
+    "governor": "processor's governor",
+}
+
+
+class Comparison(NamedTuple):
+    """What two runs say about each other."""
+
+    tables: list[Table]
+    warnings: list[str]
+
+
+def compare_runs(before: Results, after: Results) -> Comparison:
+    """Hold every figure of *after* against that of *before*, a table an experiment."""
+    earlier = {experiment.name: experiment for experiment in before.experiments}
+    pairs = [(earlier[e.name], e) for e in after.experiments if e.name in earlier]
+    tables = [table for a, b in pairs for table in [_table(a, b)] if table.rows]
+    warnings = [*_environments(before, after), *_settings(before, after)]
+    return Comparison(tables, warnings)
+
+
+def _key(cell: Cell) -> tuple[str, str]:
+    return cell.target, repr(sorted(cell.parameters.items()))
+
+
+def _table(before: Experiment, after: Experiment) -> Table:
+    layout = layout_of(after)
+    figures = (*layout.main, *layout.more)
+    known = {_key(cell): cell for cell in before.cells}
+    rows = []
+    for cell in after.cells:
+        if _key(cell) in known:
+            entries = tuple(_entry(name, known[_key(cell)], cell) for name in figures)
+            if any(entry.figure or entry.note for entry in entries):
+                rows.append((_place(after, cell), entries))
+    return Table(
+        f"against-{slug(after.name) or 'experiment'}",
+        f"{after.title or after.name}: after / before",
+        "server",
+        tuple(title_of_figure(name) for name in figures),
+        tuple(rows),
+        tuple("" for _ in figures),
+    )
+
+
+def _place(experiment: Experiment, cell: Cell) -> str:
+    """The target and what it was measured under, as far as that differs between cells."""
+    swept = [n for n in (experiment.parameter, experiment.panel) if n and n in cell.parameters]
+    differing = [n for n in swept if len({repr(c.parameters.get(n)) for c in experiment.cells}) > 1]
+    told = [f"{title_of(n)} {text_of(n, cell.parameters[n])}" for n in differing]
+    return ", ".join([cell.target, *told])
+
+
+def _entry(name: str, before: Cell, after: Cell) -> Entries:
+    if before.error or after.error:
+        both = bool(before.error and after.error)
+        which = "both failed" if both else "failed before" if before.error else "fails now"
+        return Entries(PLAIN.text(math.nan), note=which)
+    a, b = before.figures.get(name), after.figures.get(name)
+    if a is None or b is None:
+        return Entries(PLAIN.text(math.nan))
+    found = _ratio(a, b)
+    if found is None:
+        return Entries(PLAIN.text(math.nan), note="no ratio of zero")
+    if not (rankable(before) and rankable(after)):
+        says = "not ranked"
+    else:
+        says = verdict(found, direction(name, [a, b]))
+    figure = Figure(found.median, found.low, found.high, "", [])
+    if found.low is None or found.high is None:
+        return Entries(f"{found.median:.2f}", note="one run: no interval", figure=figure)
+    between = f"{found.low:.2f} to {found.high:.2f}"
+    return Entries(f"{found.median:.2f}", between, note=says, figure=figure)
+
+
+def _ratio(before: Figure, after: Figure) -> Interval | None:
+    """After / before; None where it has no meaning."""
+    if before.median <= 0 or after.median <= 0:
+        return None
+    middle = math.log(after.median / before.median)
+    ends = (before.low, before.high, after.low, after.high)
+    low_a, high_a, low_b, high_b = (_log(end) for end in ends)
+    if low_a is None or high_a is None or low_b is None or high_b is None:
+        return Interval(math.exp(middle), None, None)
+    a, b = math.log(before.median), math.log(after.median)
+    down = math.hypot(b - low_b, high_a - a)
+    up = math.hypot(high_b - b, a - low_a)
+    return Interval(math.exp(middle), math.exp(middle - down), math.exp(middle + up))
+
+
+def _log(value: float | None) -> float | None:
+    return math.log(value) if value is not None and value > 0 else None
+
+
+# --- what differs besides the figures ---------------------------------------------------
+
+
+def _environments(before: Results, after: Results) -> Iterator[str]:
+    a, b = before.environment, after.environment
+    for name, words in _SAME_MACHINE.items():
+        if a.get(name) != b.get(name):
+            yield f"The {words} differs: {_said(a.get(name))} before, {_said(b.get(name))} now."
+    for results, when in ((before, "earlier"), (after, "later")):
+        if (results.environment.get("noise") or {}).get("noisy"):
+            yield f"The machine was noisy in the {when} run."
+        if not results.finished:
+            yield f"The {when} run was not finished."
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{title_of(str(k))} {_said(v)}" for k, v in value.items()) or "none"
+    return text_of("", value)
+
+
+def _settings(before: Results, after: Results) -> Iterator[str]:
+    earlier = {experiment.name: experiment for experiment in before.experiments}
+    for experiment in after.experiments:
+        other = earlier.pop(experiment.name, None)
+        if other is None:
+            yield f"{experiment.name} was not measured before."
+            continue
+        for name in ("duration", "warmup"):
+            if getattr(other, name) != getattr(experiment, name):
+                yield (
+                    f"{experiment.name}: the {name} differs: {getattr(other, name):g} s before,"
+                    f" {getattr(experiment, name):g} s now."
+                )
+        keys = {_key(cell) for cell in other.cells}
+        alone = len([cell for cell in experiment.cells if _key(cell) not in keys])
+        gone = len(keys - {_key(cell) for cell in experiment.cells})
+        if alone or gone:
+            yield (
+                f"{experiment.name}: {count(alone, 'measurement')} only now,"
+                f" {count(gone, 'measurement')} only before."
+            )
+    for name in earlier:
+        yield f"{name} was measured before, and not now."

@@ -1,0 +1,344 @@
+"""Bench: one server that runs, with everything that an experiment measures it with.
+
+Each round has a bench for each target, so a server process is never older than its round.
+What is kept from cell to cell of a round (a crowd that grows, a peak that shares are taken
+of) is kept here, and goes when the server has gone.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import EchoServersError
+from ..options import options_of, read_options
+from ..registry import clients_at_once, parse_mode_spec, server_class
+from ..targets import RunningTarget, Target
+from ..targets.watch import CannotWatch, Snapshot, Watch
+from .environment import Pinning
+from .experiments.base import Sample, Timing
+from .handlers import WORK_HANDLER
+from .limits import what_limits
+from .load import Ceiling, LoadError, LoadPlan, LoadResult, generator_limit, run_load
+from .meter import Meter, Usage
+from .stats import needed_samples, percentile
+
+__all__ = ["Bench", "CellError", "Loaded", "prepared"]
+
+T = TypeVar("T")
+
+PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
+
+TIMEOUT = 5.0
+"""Seconds without any answer until a server is said to hang."""
+
+PEAK_SHARE = 0.5  # of a cell's time, to find out what the peak is
+
+SWEEPABLE = ("connections", "size")
+
+
+class CellError(EchoServersError):
+    """A cell could not be measured; the message says why, with the target's last words."""
+
+
+class Closable(Protocol):
+    """What can be kept until the server has gone."""
+
+    def close(self) -> None:
+        """Let it go."""
+
+
+C = TypeVar("C", bound=Closable)
+
+
+class Loaded(NamedTuple):
+    """A load that has been put on the server, and what went on meanwhile."""
+
+    plan: LoadPlan
+    result: LoadResult
+    usage: Usage | None
+    standing: Snapshot | None
+    """The processes, with their memory, while all connections still stood."""
+
+
+def prepared(target: Target, options: dict[str, Any], works: bool) -> Target:
+    """*target* with those *options* that it has and was not given, and with a handler that works.
+
+    Servers that are not ours stay as they are.
+    """
+    if target.mode is None:
+        return target
+    mode, given = parse_mode_spec(target.mode)
+    cls = server_class(mode.name)
+    known = options_of(cls)
+    if "workers" in known:  # as many as without pinning: it would see only its own processors
+        options = {"workers": cls.workers, **options}  # type: ignore[attr-defined]
+    added = {name: v for name, v in options.items() if name in known and name not in given}
+    spec = target.mode
+    if added:
+        spelled = ",".join(f"{name}={value}" for name, value in added.items())
+        spec += ("," if ":" in spec else ":") + spelled
+        target = Target.of_mode(spec, target.name)
+    if works:
+        target = target._replace(command=(*target.command, "--handler", WORK_HANDLER))
+    return target
+
+
+class Bench:
+    """A server that runs; a context manager that ends it.
+
+    :param target: as `prepared` makes it.
+    :param server_cpus: how many processors it may use, to tell when it uses them up.
+    :raises TargetError: it cannot be started.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        timing: Timing,
+        *,
+        pinning: Pinning | None,
+        server_cpus: int,
+        seed: int,
+        ceiling: Callable[[LoadPlan], Ceiling | None],
+    ) -> None:
+        self.target = target
+        self.duration, self.warmup = timing.duration, timing.warmup
+        self.timeout = max(TIMEOUT, 2 * timing.duration)
+        self._pinning = pinning
+        self._server_cpus = server_cpus
+        self._seed = seed
+        self._ceiling = ceiling
+        self._kept: dict[str, Any] = {}
+        self._stack = contextlib.ExitStack()  # closed when the server has gone
+        cpus = None if pinning is None else pinning.server
+        self._running = RunningTarget(target, cpus=cpus)
+        self._watch: Watch | None = None
+        if self._running.supervisor_pid is not None:
+            self._watch = Watch(self._running.supervisor_pid)
+
+    def __enter__(self) -> "Bench":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._running.close()
+        self._stack.close()
+
+    @property
+    def endpoint(self) -> str:
+        """Where it listens."""
+        return self._running.endpoint
+
+    @staticmethod
+    def now() -> float:
+        """The clock that all of the lab measures in."""
+        return time.monotonic()
+
+    # --- what is kept from cell to cell ---------------------------------------------
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """What *make* has made when it was first asked for, in this round."""
+        if name not in self._kept:
+            self._kept[name] = make()
+        made: T = self._kept[name]
+        return made
+
+    def kept(self, name: str) -> Any:
+        """What `once` has made; None: nothing yet."""
+        return self._kept.get(name)
+
+    def keep(self, thing: C) -> C:
+        """Close *thing* when the server has gone, so that no end of a connection is its work."""
+        self._stack.callback(thing.close)
+        return thing
+
+    # --- load -----------------------------------------------------------------------
+
+    def load(self, shape: str = "closed", *, may_be_silent: bool = False, **plan: Any) -> Loaded:
+        """Put a load on the server.
+
+        :param may_be_silent: whether it is no fault that nobody is answered.
+        :param plan: of `LoadPlan`, what is not as usual.
+        :raises CellError: it has ended, hangs, or answers something else.
+        """
+        plan = {"duration": self.duration, "warmup": self.warmup, **plan}
+        plan.setdefault("timeout", plan["duration"] + 2 if may_be_silent else self.timeout)
+        chosen = LoadPlan(endpoint=self.endpoint, shape=shape, seed=self._seed, **plan)
+        loaded = self._load(chosen)
+        if not (loaded.result.received or loaded.result.ended or may_be_silent):
+            # The window was short.  To be slow is no fault: it hangs if this is not enough.
+            loaded = self._load(replace(chosen, duration=chosen.timeout))
+        result = loaded.result
+        if not may_be_silent and (result.ended is not None or not result.received):
+            raise CellError(self.explained(result.ended or "nobody was answered"))
+        return loaded
+
+    def _load(self, plan: LoadPlan) -> Loaded:
+        meter = Meter(self._watch)
+        try:
+            result = run_load(plan, self._generator_cpus(), on_phase=meter.phase)
+        except LoadError as error:
+            raise CellError(self.explained(str(error))) from error
+        if result.wrong is not None:
+            raise CellError(self.explained(f"a reply differs: {result.wrong}"))
+        if self._running.has_ended:
+            raise CellError(self.explained("it ended while it was measured"))
+        return Loaded(plan, result, meter.usage(), meter.standing)
+
+    def load_beside(self, connections: int, order: bytes, duration: float) -> list[float]:
+        """Let further clients send *order* again and again; when each request began.
+
+        For a thread beside the one that measures.  Nobody may be answered.
+        """
+        plan = LoadPlan(
+            endpoint=self.endpoint,
+            connections=connections,
+            message=order,
+            duration=duration,
+            warmup=0,
+            timeout=duration + 2,
+        )
+        with contextlib.suppress(LoadError):
+            return sorted(run_load(plan, self._generator_cpus()).starts.tolist())
+        return []
+
+    def peak(self, connections: int) -> float:
+        """Messages a second over *connections* that never pause.
+
+        :raises CellError: as `load` does.
+        """
+        duration = max(self.duration * PEAK_SHARE, 0.1)
+        loaded = self.load(connections=connections, duration=duration)
+        return loaded.result.throughput
+
+    def clients_at_once(self, most: int) -> int:
+        """How many clients can be served at a time, as far as it is known; *most* or fewer."""
+        if self.target.mode is None:
+            return most
+        return min(most, clients_at_once(self.target.mode) or most)
+
+    def look(self) -> Snapshot | None:
+        """The processes now, with their memory; None: they cannot be looked at."""
+        if self._watch is None:
+            return None
+        with contextlib.suppress(CannotWatch):
+            return self._watch.look(threads=False, memory=True)
+        return None
+
+    # --- workers --------------------------------------------------------------------
+
+    def workers(self) -> int:
+        """How many workers the server has before anybody comes; 0: it makes them as they do."""
+        if self.target.mode is None:
+            return 0
+        mode, given = parse_mode_spec(self.target.mode)
+        cls = server_class(mode.name)
+        options = read_options(cls, given, mode.name)
+        name = "workers" if mode.name.startswith("prefork-") else "max_workers"
+        number: int = options.get(name, getattr(cls, name, 0))
+        return number
+
+    def worker_of(self, pid: int, thread: int) -> tuple[int, int]:
+        """Who is meant by a worker: of preforked ones the process, whatever it has inside."""
+        if self.target.mode is not None and self.target.mode.startswith("prefork-"):
+            return pid, 0
+        return pid, thread
+
+    # --- figures --------------------------------------------------------------------
+
+    def sample(self, loaded: Loaded) -> Sample:
+        """The figures that every load gives."""
+        result, usage = loaded.result, loaded.usage
+        sample = Sample()
+        sample.figures["throughput"] = result.throughput
+        if self._add_clients(sample, loaded):
+            self.add_percentiles(sample, result.latencies, PERCENTILES)
+            if len(result.latencies):
+                sample.figures["max"] = float(result.latencies.max())
+        if result.received:
+            _add_costs(sample.figures, loaded)
+        if loaded.standing is not None:
+            sample.figures["threads"] = float(loaded.standing.threads)
+            sample.figures["processes"] = float(loaded.standing.processes)
+            sample.figures["descriptors"] = float(loaded.standing.descriptors)
+            sample.figures["memory_pss"] = float(loaded.standing.memory.pss)
+        sample.notes += result.notes
+        for reason, number in result.errors.items():
+            sample.notes.append(f"{number} x {reason}")
+        cpu = None if usage is None or usage.server_cpu is None else usage.server_cpu
+        why = generator_limit(result, self._ceiling(loaded.plan)) if result.received else None
+        sample.limited_by = what_limits(
+            result,
+            server_share=None if cpu is None or usage is None else cpu / usage.seconds,
+            server_cpus=self._server_cpus,
+            processes=1 if loaded.standing is None else loaded.standing.processes,
+            generator=why,
+        )
+        if sample.limited_by == "generator" and why is not None:
+            sample.notes.append("generator-limited: the generator was busy, or late, itself")
+        return sample
+
+    @staticmethod
+    def _add_clients(sample: Sample, loaded: Loaded) -> bool:
+        """How many of the clients were answered at all; whether that is all of them.
+
+        Who waits until the end has no response time, and would be missing in every percentile.
+        """
+        plan, result = loaded.plan, loaded.result
+        if plan.shape not in ("closed", "open"):
+            return True
+        served = int((result.by_client() > 0).sum())
+        if plan.connections > 1:
+            sample.figures["clients_served"] = float(served)
+        if served < plan.connections:
+            sample.notes.append(
+                "not all clients were served: those who wait have no response time, so there is"
+                " none of all"
+            )
+        return served == plan.connections
+
+    @staticmethod
+    def add_percentiles(
+        sample: Sample, values: npt.NDArray[np.float64], names: dict[str, float]
+    ) -> None:
+        """Those percentiles of *values* that their number carries; a note says which it cannot."""
+        missing = []
+        for name, quantile in names.items():
+            found = percentile(values, quantile)
+            if found is None:
+                missing.append(f"{name} (needs {needed_samples(quantile):,})")
+            else:
+                sample.figures[name] = found
+        if missing:
+            sample.notes.append(f"too few samples in a run for {', '.join(missing)}")
+
+    def explained(self, what: str) -> str:
+        """*what* went wrong, with how the server has ended and its last words."""
+        text = f"{self.target.name}: {what}"
+        if self._running.wait(0.05 if self._running.pid is not None else 0) is not None:
+            text += f"; it ended with status {self._running.status}"
+        words = self._running.last_words()
+        return text + (f"; it said: {words}" if words else "")
+
+    def _generator_cpus(self) -> frozenset[int] | None:
+        return None if self._pinning is None else self._pinning.generator
+
+
+def _add_costs(figures: dict[str, float], loaded: Loaded) -> None:
+    result, usage = loaded.result, loaded.usage
+    figures["generator_cpu_per_message"] = result.cpu_seconds / result.received
+    if usage is None:
+        return
+    # The server may be looked at a little before and after the window that is counted.
+    messages = result.received / result.seconds * usage.seconds
+    for name, value in (
+        ("server_cpu_per_message", usage.server_cpu),
+        ("machine_cpu_per_message", usage.machine_cpu),
+        ("context_switches_per_message", usage.switches),
+    ):
+        if value is not None:
+            figures[name] = max(0.0, value / messages)

@@ -1,0 +1,178 @@
+"""From the samples of single runs to the cells and ratios of the results."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from statistics import median
+
+from . import results
+from .experiments.base import Experiment, Parameters, Sample
+from .figures import kind_of
+from .stats import interval, paired_ratio, verdict
+
+__all__ = ["Collection", "alike"]
+
+Key = tuple[str, tuple[tuple[str, int | float | str], ...]]
+
+
+class Collection:
+    """The samples of one experiment, as they come in.
+
+    :param baseline: the target that the others are held against.
+    :param reference: the one whose figures `Experiment.derive` is given.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        targets: Sequence[str],
+        *,
+        baseline: str | None,
+        reference: str | None,
+        seed: int,
+    ) -> None:
+        self._experiment = experiment
+        self._targets = targets
+        self._baseline = baseline
+        self._reference = reference
+        self._seed = seed
+        self._rounds = experiment.timing.repeats
+        self._samples: dict[Key, list[Sample | None]] = {}
+
+    def add(self, target: str, parameters: Parameters, turn: int, sample: Sample) -> None:
+        """Keep the *sample* of round *turn*, counted from 0."""
+        samples = self._samples.setdefault(_key(target, parameters), [None] * self._rounds)
+        samples[turn] = sample
+
+    def failed(self, target: str, parameters: Parameters) -> bool:
+        """Whether a run of this cell has had an error."""
+        samples = self._samples.get(_key(target, parameters), [])
+        return any(sample is not None and sample.error for sample in samples)
+
+    def result(self) -> results.Experiment:
+        """What there is so far."""
+        made = self._experiment
+        cells = [
+            cell
+            for parameters in made.cells()
+            for target in self._targets
+            if (cell := self._cell(target, parameters)) is not None
+        ]
+        return results.Experiment(
+            made.name,
+            made.title,
+            made.question,
+            made.shows,
+            made.parameter,
+            made.unit,
+            list(made.values),
+            made.timing.repeats,
+            made.timing.duration,
+            made.timing.warmup,
+            made.panel,
+            cells,
+            list(self._ratios(cells)),
+        )
+
+    def _cell(self, target: str, parameters: Parameters) -> results.Cell | None:
+        samples = self._samples.get(_key(target, parameters))
+        if samples is None:
+            return None
+        found = [sample for sample in samples if sample is not None]
+        cell = results.Cell(target, dict(parameters))
+        cell.error = next((sample.error for sample in found if sample.error), None)
+        cell.limited_by = _most_common([sample.limited_by for sample in found])
+        cell.notes = alike(note for sample in found for note in sample.notes)
+        by_round = [self._figures(target, parameters, turn) for turn in range(self._rounds)]
+        for name in dict.fromkeys(name for figures in by_round for name in figures):
+            cell.figures[name] = self._figure(name, [figures.get(name) for figures in by_round])
+        typical = _typical(found)
+        cell.series = typical.series if typical is not None else {}
+        return cell
+
+    def _figures(self, target: str, parameters: Parameters, turn: int) -> dict[str, float]:
+        """The figures of one run, with those that are derived from the reference's."""
+        own, reference = (
+            self._samples.get(_key(name, parameters), [None] * self._rounds)[turn]
+            for name in (target, self._reference or "")
+        )
+        if own is None:
+            return {}
+        if self._experiment.derive is None or reference is None:
+            return own.figures
+        return own.figures | self._experiment.derive(own.figures, reference.figures)
+
+    def _figure(self, name: str, runs: list[float | None]) -> results.Figure:
+        kind = kind_of(name)
+        found = interval([run for run in runs if run is not None], self._seed)
+        return results.Figure(*found, kind.unit, runs, kind.better)
+
+    def _ratios(self, cells: list[results.Cell]) -> Iterator[results.Ratio]:
+        """Every figure that is compared, over that of the baseline in the same round."""
+        base = {_setting(c.parameters): c for c in cells if c.target == self._baseline}
+        for cell in cells:
+            other = base.get(_setting(cell.parameters))
+            if other is None or other is cell or "generator" in (cell.limited_by, other.limited_by):
+                continue  # whose pace was the generator's is not ranked
+            for name in cell.figures:
+                if not kind_of(name).compared or name not in other.figures:
+                    continue
+                pairs = [
+                    (one, two)
+                    for one, two in zip(
+                        cell.figures[name].runs, other.figures[name].runs, strict=True
+                    )
+                    if one and two and one > 0 < two
+                ]
+                if pairs:
+                    ratio = paired_ratio([p[0] for p in pairs], [p[1] for p in pairs], self._seed)
+                    said = verdict(ratio, kind_of(name).better)
+                    yield results.Ratio(
+                        cell.target, cell.parameters, name, other.target, *ratio, said
+                    )
+
+
+def alike(notes: Iterable[str]) -> list[str]:
+    """*notes*, of those that differ in their numbers only the one with the largest."""
+    kept: dict[str, str] = {}
+    for note in notes:
+        pattern = _NUMBER.sub("#", note)
+        if pattern not in kept or _numbers(note) > _numbers(kept[pattern]):
+            kept[pattern] = note
+    return list(kept.values())
+
+
+_NUMBER = re.compile(r"\d[\d,.]*")
+
+
+def _numbers(note: str) -> list[float]:
+    return [float(found.replace(",", "").rstrip(".")) for found in _NUMBER.findall(note)]
+
+
+def _setting(parameters: Parameters) -> tuple[tuple[str, int | float | str], ...]:
+    return tuple(sorted(parameters.items()))
+
+
+def _key(target: str, parameters: Parameters) -> Key:
+    return target, _setting(parameters)
+
+
+def _most_common(limits: list[str | None]) -> str | None:
+    """What limited most of the runs; the generator where it is even, as that is worse to miss."""
+    counts = Counter(limits)
+    if not counts:
+        return None
+    most = max(counts.values())
+    first = [limit for limit, number in counts.items() if number == most]
+    return "generator" if "generator" in first else first[0]
+
+
+def _typical(samples: list[Sample]) -> Sample | None:
+    """The run whose first figure is nearest to the median of all: its series are shown."""
+    fit = [sample for sample in samples if sample.series and sample.figures]
+    if not fit:
+        return None
+    first = next(iter(fit[0].figures))
+    having = [sample for sample in fit if first in sample.figures]
+    middle = median(sample.figures[first] for sample in having)
+    return min(having, key=lambda sample: abs(sample.figures[first] - middle))

@@ -1,0 +1,162 @@
+"""A crowd of idle clients, and a burst of clients that all come at once.
+
+Both hold their sockets in this process: what a crowd costs is measured while it stands, so
+whoever measures must have it in his hand.
+"""
+
+import contextlib
+import errno
+import os
+import selectors
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from ..addresses import parse_endpoint
+from ..client import EchoClient
+
+__all__ = ["Arrival", "Crowd", "burst"]
+
+PATIENCE = 0.5
+"""Seconds until a client of the crowd is answered: a fork takes one in a few hundred of them,
+and a server that has no room for it never answers."""
+
+MESSAGE = b"i\n"
+
+
+class Crowd:
+    """Idle clients of one server, each of which has been answered once."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._endpoint = endpoint
+        self._clients: list[EchoClient] = []
+        self.is_full = False
+        """Whether somebody was not answered: the server has as many as it takes."""
+
+    def __len__(self) -> int:
+        return len(self._clients)
+
+    def grow(self, size: int, deadline: float) -> bool:
+        """Let clients come until there are *size*, or the server answers no more.
+
+        :param deadline: when it is given up, on `time.monotonic`'s clock.
+        :returns: False where the time was over first.
+        """
+        options: dict[str, Any] = {"insecure": True} if self._endpoint.startswith("tls") else {}
+        while len(self) < size and not self.is_full:
+            if time.monotonic() > deadline:
+                return False
+            client = None
+            try:
+                client = EchoClient(self._endpoint, timeout=PATIENCE, **options)
+                client.echo(MESSAGE)
+            except OSError:  # refused, or not answered in time
+                self.is_full = True
+                if client is not None:
+                    client.close()
+            else:
+                self._clients.append(client)
+        return True
+
+    def close(self) -> None:
+        """Let all go."""
+        while self._clients:
+            self._clients.pop().close()
+
+
+class Arrival(NamedTuple):
+    """What became of one client of a burst; the times are seconds since it came."""
+
+    connected: float | None
+    """Until its connection was there; None: it never was."""
+    answered: float | None
+    """Until its message was answered."""
+    refused: bool
+    """Whether the system has said no, at once or later."""
+
+
+def burst(endpoint: str, size: int, patience: float) -> list[Arrival]:
+    """Let *size* clients connect at once, each with one message.
+
+    :param patience: seconds until those that are not answered are given up.
+    """
+    address = parse_endpoint(endpoint).address
+    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+    if not isinstance(address, str) and ":" in address[0]:
+        family = socket.AF_INET6
+    with contextlib.ExitStack() as stack, selectors.DefaultSelector() as selector:
+        clients = [_Guest(stack, family) for _ in range(size)]
+        for client in clients:
+            client.come(address, selector)
+        deadline = time.monotonic() + patience
+        waiting = sum(client.waits for client in clients)
+        while waiting and (left := deadline - time.monotonic()) > 0:
+            for key, _ in selector.select(left):
+                key.data.go_on(selector)
+                waiting -= not key.data.waits
+        return [client.arrival for client in clients]
+
+
+class _Guest:
+    """One client of a burst: connects, sends, receives, and is done."""
+
+    def __init__(self, stack: contextlib.ExitStack, family: int) -> None:
+        self._socket = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+        self._socket.setblocking(False)
+        self._came = 0.0
+        self.arrival = Arrival(None, None, False)
+        self.waits = True
+
+    def come(self, address: Any, selector: selectors.BaseSelector) -> None:
+        self._came = time.monotonic()
+        outcome = self._socket.connect_ex(address)
+        if outcome in (0, errno.EINPROGRESS):
+            selector.register(self._socket, selectors.EVENT_WRITE, self)
+        else:
+            self._give_up()
+
+    def go_on(self, selector: selectors.BaseSelector) -> None:
+        took = time.monotonic() - self._came
+        try:
+            if self.arrival.connected is None:
+                outcome = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                if outcome:
+                    raise OSError(outcome, os.strerror(outcome))
+                self.arrival = Arrival(took, None, False)
+                self._socket.send(MESSAGE)
+                selector.modify(self._socket, selectors.EVENT_READ, self)
+                return
+            if not self._socket.recv(len(MESSAGE)):
+                raise ConnectionResetError
+        except OSError:
+            selector.unregister(self._socket)
+            self._give_up()
+        else:
+            selector.unregister(self._socket)
+            self._socket.close()  # and the next one can be served
+            self.arrival = self.arrival._replace(answered=took)
+            self.waits = False
+
+    def _give_up(self) -> None:
+        self.arrival = self.arrival._replace(refused=True)
+        self.waits = False
+
+
+def raise_descriptor_limit() -> int:
+    """Let this process open as many descriptors as it may; how many that are."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    return 1 << 20 if soft == resource.RLIM_INFINITY else soft
+
+
+def answered(arrivals: list[Arrival]) -> Iterator[float]:
+    """The times of those that were answered."""
+    for arrival in arrivals:
+        if arrival.answered is not None:
+            yield arrival.answered

@@ -1,0 +1,235 @@
+"""From an experiment to tables: rows of text for a terminal or a page, and numbers for CSV.
+
+Nothing is printed here.  A table has a row for each target.  Its columns are the swept
+values, for one figure; or, where nothing is swept, the figures themselves.
+"""
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..log import escape
+from .layout import layout_of, title_of_figure, unit_of
+from .ranking import Entry, Ranking, rank, rankable
+from .results import Cell, Experiment, Figure
+from .units import NOTHING, Scale, interval, scale_for
+from .view import Panel, panels, slug
+
+__all__ = ["AMONG_BEST", "BEST", "Entries", "Table", "tables_of", "write_csv"]
+
+BEST = "★"
+AMONG_BEST = "≈"
+LIMITED = "generator-limited"
+
+LEGEND = {
+    BEST: "clearly the best of those that are ranked: its interval lies clear of all others",
+    AMONG_BEST: "cannot be told from the best: the intervals overlap",
+    LIMITED: "the load generator was the bottleneck; the server may do better, and is not ranked",
+}
+"""What the marks in a table mean."""
+
+USUAL_LIMITS = ("server", "generator")  # the rest ended the measurement before its time
+
+LONGEST_NOTE = 60  # characters of an error, in a table; the caveats have the whole of it
+
+
+@dataclass(frozen=True)
+class Entries:
+    """One field of a table: what is shown, and the numbers (SI) behind it."""
+
+    text: str
+    interval: str = ""
+    mark: str = ""  # a key of `LEGEND`, or nothing
+    note: str = ""
+    figure: Figure | None = None
+
+    def line(self) -> str:
+        """All of it in one line, for a terminal."""
+        parts = [self.text, f"[{self.interval}]" if self.interval else "", self.mark, self.note]
+        return " ".join(part for part in parts if part)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of fields under heads; the first field of each row is the target's name."""
+
+    name: str  # of its file
+    title: str
+    corner: str  # heads the column of the names
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[Entries, ...]], ...]
+    units: tuple[str, ...] = ()  # SI, of each column: those of the CSV file
+    main: bool = True  # worth seeing at once
+    notes: tuple[str, ...] = field(default=())
+
+    def lines(self) -> list[list[str]]:
+        """Heads and rows as text, for a terminal."""
+        rows = [[escape(name), *(entry.line() for entry in row)] for name, row in self.rows]
+        return [[self.corner, *self.heads], *rows]
+
+    def marks(self) -> dict[str, str]:
+        """What the marks mean that stand in it."""
+        used = {entry.mark for _name, row in self.rows for entry in row}
+        return {mark: meaning for mark, meaning in LEGEND.items() if mark in used}
+
+
+def tables_of(experiment: Experiment) -> list[Table]:
+    """All tables of *experiment*, the telling ones first."""
+    made: list[Table] = []
+    layout = layout_of(experiment)
+    for panel in panels(experiment):
+        if len(panel.values()) > 1:
+            made += [_sweep(panel, name, True) for name in layout.main]
+            made += [_sweep(panel, name, False) for name in layout.more]
+        else:
+            made.append(_columns(panel, (*layout.main, *layout.more)))
+    return sorted(made, key=lambda table: not table.main)
+
+
+def _sweep(panel: Panel, figure: str, main: bool) -> Table:
+    """One figure: a row a target, a column a swept value."""
+    experiment, values = panel.experiment, panel.values()
+    by_value = [{cell.target: cell for cell in panel.at(value)} for value in values]
+    scale = scale_for(*_unit_and_medians(panel.cells, figure))
+    columns = [_column(list(cells.values()), figure, scale) for cells in by_value]
+    title = _with_unit(figure, scale)
+    heads = tuple(panel.value_text(value) for value in values)
+    return Table(
+        _name(experiment, panel, figure),
+        f"{title}: {panel.title}" if panel.title else title,
+        panel.axis,
+        heads,
+        _rows(panel.targets(), columns),
+        tuple(_unit_and_medians(panel.cells, figure)[0] for _ in values),
+        main,
+    )
+
+
+def _columns(panel: Panel, figures: Sequence[str]) -> Table:
+    """All figures of one place: a row a target, a column a figure."""
+    experiment = panel.experiment
+    columns, heads, units = [], [], []
+    for figure in figures:
+        unit, medians = _unit_and_medians(panel.cells, figure)
+        scale = scale_for(unit, medians)
+        columns.append(_column(panel.cells, figure, scale))
+        heads.append(_with_unit(figure, scale))
+        units.append(unit)
+    title = experiment.title or experiment.name
+    return Table(
+        _name(experiment, panel, "figures"),
+        f"{title}: {panel.title}" if panel.title else title,
+        "server",
+        tuple(heads) or ("",),
+        _rows(panel.targets(), columns or [_column(panel.cells, "", scale_for("", ()))]),
+        tuple(units) or ("",),
+    )
+
+
+def _name(experiment: Experiment, panel: Panel, figure: str) -> str:
+    parts = (slug(experiment.name) or "experiment", panel.slug, slug(figure))
+    return "-".join(part for part in parts if part)
+
+
+def _with_unit(figure: str, scale: Scale) -> str:
+    return scale.behind(title_of_figure(figure))
+
+
+def _unit_and_medians(cells: Iterable[Cell], figure: str) -> tuple[str, list[float]]:
+    found = [c.figures[figure] for c in cells if figure in c.figures and not c.error]
+    return unit_of(figure, found), [f.median for f in found]
+
+
+def _rows(
+    targets: Sequence[str], columns: Sequence[dict[str, Entries]]
+) -> tuple[tuple[str, tuple[Entries, ...]], ...]:
+    nothing = Entries(NOTHING, note="not measured")
+    return tuple((t, tuple(column.get(t, nothing) for column in columns)) for t in targets)
+
+
+def _column(cells: Sequence[Cell], figure: str, scale: Scale) -> dict[str, Entries]:
+    ranking = rank(cells, figure)
+    return {cell.target: _entry(cell, figure, scale, ranking) for cell in cells}
+
+
+def _entry(cell: Cell, name: str, scale: Scale, ranking: Ranking | None) -> Entries:
+    if cell.error:
+        return Entries("failed", note=escape(cell.error, LONGEST_NOTE))
+    figure = cell.figures.get(name)
+    if figure is None:
+        return Entries(NOTHING, note=_why_missing(cell, name))
+    shown = interval(scale, figure)
+    note = f"limited by {cell.limited_by}" if cell.limited_by not in (None, *USUAL_LIMITS) else ""
+    return Entries(scale.text(figure.median), shown, _mark(cell, ranking), note, figure)
+
+
+def _why_missing(cell: Cell, name: str) -> str:
+    """The note of the measurement that is about this figure, if it left one."""
+    spellings = {name, name.replace("p999", "p99.9"), name.replace("_", " ")}
+    said = [note for note in cell.notes if any(spelled in note.split() for spelled in spellings)]
+    return escape(said[0], LONGEST_NOTE) if said else "not measured"
+
+
+def _mark(cell: Cell, ranking: Ranking | None) -> str:
+    if not rankable(cell):
+        return LIMITED if cell.limited_by == "generator" else ""
+    if ranking is None:
+        return ""
+    if ranking.winner is not None:
+        return BEST if ranking.winner.cell is cell else ""
+    # When nobody is behind, the mark would stand everywhere and say nothing.
+    return AMONG_BEST if ranking.behind and _is_in(cell, ranking.leaders) else ""
+
+
+def _is_in(cell: Cell, entries: Iterable[Entry]) -> bool:
+    return any(entry.cell is cell for entry in entries)
+
+
+# --- CSV --------------------------------------------------------------------------------
+
+
+def write_csv(table: Table, path: Path) -> Path:
+    """Write *table* as numbers in SI units: three columns (median, low, high) a figure."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(csv_lines(table))
+    return path
+
+
+def csv_lines(table: Table) -> Iterator[list[str]]:
+    """The lines of the CSV file, heads first; no field is one that a spreadsheet would run."""
+    yield [_safe(field) for field in _csv_heads(table)]
+    for name, row in table.rows:
+        fields = [name]
+        for entry in row:
+            fields += _numbers(entry.figure)
+            fields.append(": ".join(filter(None, [entry.mark, entry.note])))
+        yield [_safe(field) for field in fields]
+
+
+def _csv_heads(table: Table) -> list[str]:
+    heads = [f"server \\ {table.corner}" if table.corner != "server" else "server"]
+    for head, unit in zip(table.heads, table.units, strict=True):
+        # A head of a table of figures names the unit that is shown; here they are SI.
+        name = head if table.corner != "server" else head.rpartition(", ")[0] or head
+        behind = f" ({unit})" if unit else ""
+        heads += [f"{name} {part}{behind}" for part in ("median", "low", "high")]
+        heads.append(f"{name} remark")
+    return heads
+
+
+def _numbers(figure: Figure | None) -> list[str]:
+    if figure is None:
+        return ["", "", ""]
+    ends = (figure.median, figure.low, figure.high)
+    return ["" if value is None else format(value, ".9g") for value in ends]
+
+
+def _safe(field: str) -> str:
+    """A field that a spreadsheet takes for text or a number, and never for a formula."""
+    try:
+        float(field)
+    except ValueError:
+        # What OWASP lists (CSV injection); a mark that says "=" is one of them.
+        return f"'{field}" if field.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else field
+    return field

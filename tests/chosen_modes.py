@@ -1,0 +1,49 @@
+"""The modes that the bodies for every mode run with: all, or a share of them.
+
+``ECHOSERVERS_TEST_MODES=K/N`` takes the Kth of N shares.  Together they are all modes, none
+twice, and each has every model and every transport: that of a mode follows from where its
+model and its transport stand in their lists, as in a Latin square.  So each of several
+environments meets every model, and a third of the time is enough for each of three.
+"""
+
+import os
+
+import echoservers
+from echoservers.registry import Mode
+
+COMMON_PREFORK = ("prefork-tcp", "prefork-udp", "prefork-unix-stream")
+"""Those that the bodies for every mode run with, whatever the share; test_prefork.py has the
+others."""
+
+
+def share_of(setting: str) -> tuple[int, int]:
+    """Which share, and of how many.
+
+    :raises ValueError: *setting* is no ``K/N`` with 1 <= K <= N.
+    """
+    which, _, number = setting.partition("/")
+    share, shares = int(which), int(number)
+    if not 1 <= share <= shares:
+        raise ValueError(f"ECHOSERVERS_TEST_MODES={setting}: expected K/N, 1/3 for example")
+    return share - 1, shares
+
+
+_EVERY = echoservers.modes()
+_MODELS = list(dict.fromkeys(mode.model for mode in _EVERY))
+_TRANSPORTS = list(dict.fromkeys(mode.transport for mode in _EVERY))
+_SHARE, _SHARES = share_of(os.environ.get("ECHOSERVERS_TEST_MODES", "1/1"))
+
+
+def _in_share(mode: Mode) -> bool:
+    place = _MODELS.index(mode.model) + _TRANSPORTS.index(mode.transport)
+    return place % _SHARES == _SHARE
+
+
+AVAILABLE_MODES = [mode for mode in _EVERY if mode.available]
+SHARE = [mode.name for mode in AVAILABLE_MODES if _in_share(mode)]
+"""With every preforked mode of it, for what these alone are tested for."""
+CHOSEN_MODES = [
+    mode
+    for mode in AVAILABLE_MODES
+    if mode.name in COMMON_PREFORK or (mode.name in SHARE and not mode.model.startswith("prefork"))
+]

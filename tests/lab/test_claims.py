@@ -1,0 +1,159 @@
+"""What is said of results holds by their intervals, whatever the results are."""
+
+import random
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from echoservers.lab.against import compare_runs
+from echoservers.lab.claims import names
+from echoservers.lab.ranking import beyond, rank
+from echoservers.lab.results import Cell, Experiment, Figure
+from echoservers.lab.sentences import sentences_of
+from echoservers.lab.stats import interval
+from echoservers.lab.tables import BEST, tables_of
+from echoservers.lab.units import scale_for, size
+from lab_sample import SHAPES, sample_results
+
+NAMES = ("throughput", "p99", "kept_share", "jain_index", "memory_pss", "connect_max", "refused")
+
+
+def figure(runs: list[float], better: str | None) -> Figure:
+    return Figure(*interval(runs), "messages/s", list(runs), better)
+
+
+def experiment(name: str, seed: int, spread: float, repeats: int) -> Experiment:
+    """A sweep in which servers may differ, or not."""
+    drawn = random.Random(seed)
+    cells = []
+    for target in ("a", "b", "c", "d"):
+        for at in (1, 100):
+            cell = Cell(target, {"x": at}, drawn.choice([None, "server", "generator", "time"]))
+            cell.error = "broke" if drawn.random() < 0.1 else None
+            for figure_ in NAMES if not cell.error else ():
+                middle = 100 * drawn.choice([1, 1.02, 1.5])
+                runs = [middle * drawn.gauss(1, spread) for _ in range(repeats)]
+                better = "more" if figure_ in ("throughput", "jain_index") else "less"
+                cell.figures[figure_] = figure([max(run, 0.1) for run in runs], better)
+            cells.append(cell)
+    return Experiment(name, "T", "Q?", "S", "x", "xs", [1, 100], repeats, 1, 0, None, cells)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from([*SHAPES, "own"]),
+    st.integers(0, 10**6),
+    st.sampled_from([0.001, 0.03, 0.3]),
+    st.integers(1, 6),
+)
+def test_no_sentence_claims_what_intervals_do_not_show(
+    name: str, seed: int, spread: float, repeats: int
+) -> None:
+    made = experiment(name, seed, spread, repeats)
+    sentences = sentences_of(made)
+    assert len(sentences) == 2
+    assert len({sentence.text for sentence in sentences}) == 2
+    for sentence in sentences:
+        for claim in sentence.claims:
+            assert beyond(claim.ahead, claim.behind, claim.better)
+        compares = re.search(r"has the (highest|lowest)|clearly (behind|falls|rises|below)",
+                             sentence.text)  # fmt: skip
+        denies = re.search(r"none of|of none", sentence.text)
+        assert bool(sentence.claims) or not compares or denies
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([0.001, 0.03, 0.3]), st.integers(1, 6))
+def test_winners_in_tables_are_clear_of_all_others(seed: int, spread: float, repeats: int) -> None:
+    made = experiment("scaling", seed, spread, repeats)
+    for table in tables_of(made):
+        for column in zip(*(row for _name, row in table.rows), strict=True):
+            for best in [entry for entry in column if entry.mark == BEST]:
+                others = [e for e in column if e is not best and e.figure and not e.note
+                          and e.mark != "generator-limited"]  # fmt: skip
+                assert best.figure
+                for other in others:
+                    better = best.figure.better
+                    assert better
+                    assert beyond(best.figure, other.figure, better)  # type: ignore[arg-type]
+
+
+def test_generator_limited_is_never_ranked() -> None:
+    fast = Cell("fast", {}, "generator", figures={"throughput": figure([900, 901, 902], "more")})
+    slow = Cell("slow", {}, "server", figures={"throughput": figure([100, 101, 102], "more")})
+    ranking = rank([fast, slow], "throughput")
+    assert ranking
+    assert ranking.winner is None
+    assert [entry.target for entry in ranking.limited] == ["fast"]
+
+
+def test_the_same_run_against_itself_shows_no_difference() -> None:
+    results = sample_results(("scaling",), servers=4)
+    tables, warnings = compare_runs(results, results)
+    notes = {e.note for table in tables for _name, row in table.rows for e in row if e.figure}
+    assert notes <= {"no difference", "not ranked"}
+    assert warnings == []
+
+
+def test_a_slower_run_is_called_slower() -> None:
+    before, after = (sample_results(("churn",), servers=3, noise=0.01) for _ in range(2))
+    for cell in after.experiments[0].cells:
+        rate = cell.figures["connections_per_second"]
+        cell.figures["connections_per_second"] = figure(
+            [(run or 0) * 0.8 for run in rate.runs], "more"
+        )
+    (table,), _warnings = compare_runs(before, after)
+    column = table.heads.index("Connections a second")
+    assert [row[column].note for _name, row in table.rows] == ["slower"] * 3
+
+
+def test_what_differs_between_two_runs_is_warned_of() -> None:
+    before = sample_results(("churn", "size"), servers=3)
+    after = sample_results(("churn",), servers=4, noisy=True)
+    after.environment["python"] = "3.13.1 (CPython)"
+    after.experiments[0].duration = 9
+    warnings = " ".join(compare_runs(before, after).warnings)
+    for words in ("Python differs", "noisy", "duration differs", "1 measurement only now",
+                  "size was measured before"):  # fmt: skip
+        assert words in warnings
+
+
+@pytest.mark.parametrize(
+    ("many", "said"),
+    [
+        ([], ""),
+        (["a"], "a"),
+        (["a", "b"], "a and b"),
+        (["a", "b", "c", "d", "e"], "a, b, c, d and e"),
+        (list("abcdef"), "a, b, c, d and 2 others"),
+    ],
+)
+def test_lists_of_names(many: list[str], said: str) -> None:
+    assert names(many) == said
+
+
+@pytest.mark.parametrize(
+    ("unit", "values", "value", "said"),
+    [
+        ("s", [0.0012, 0.0034], 0.00123456, "1.23 ms"),
+        ("s", [1e-6, 1.0], 1.0, "1.00 s"),
+        ("bytes", [2.5e6], 2_500_000, "2.50 MB"),
+        ("messages/s", [12_345.0], 12_345.0, "12,300 messages/s"),
+        ("threads", [10_001.0], 10_001.0, "10,001"),
+        ("share", [0.5], 0.123, "12.3 %"),
+        ("messages/s", [9.999], 9.999, "10.0 messages/s"),
+        ("", [], 0.0, "0"),
+    ],
+)
+def test_numbers_for_people(unit: str, values: list[float], value: float, said: str) -> None:
+    assert scale_for(unit, values).with_unit(value) == said
+
+
+@pytest.mark.parametrize(
+    ("bytes_", "said"), [(1, "1 B"), (64, "64 B"), (1400, "1,400 B"), (65536, "64 KiB"),
+                         (1 << 20, "1 MiB"), (1536, "1.5 KiB")]
+)  # fmt: skip
+def test_sizes_for_people(bytes_: int, said: str) -> None:
+    assert size(bytes_) == said

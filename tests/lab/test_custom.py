@@ -1,0 +1,63 @@
+"""Experiments of the user's own."""
+
+from pathlib import Path
+
+import pytest
+
+from echoservers.errors import OptionError
+from echoservers.lab import custom
+from echoservers.lab.custom import read_experiment
+from echoservers.targets import Target
+from lab_support import run
+
+EXAMPLE = "\n".join(
+    line.removeprefix("    ") for line in (custom.__doc__ or "").partition("::")[2].splitlines()
+)
+
+
+def test_the_example_of_the_documentation_runs(tmp_path: Path) -> None:
+    path = tmp_path / "pipelining.toml"
+    path.write_text(
+        EXAMPLE.replace("duration = 1.0", "duration = 0.1").replace("repeats = 5", "repeats = 1")
+    )
+    experiment = read_experiment(path)
+    assert experiment.name == "pipelining"
+    assert experiment.timing.warmup == 0.3
+    results, _ = run([Target.of_mode("epoll-tcp")], experiment.set("pipeline", ["1", "8"]))
+    cells = results.experiments[0].cells
+    assert [cell.parameters["pipeline"] for cell in cells] == [1, 8]
+    assert all(cell.figures["throughput"].median > 0 for cell in cells)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('name = "pipelining"', 'name = "scaling"', "name of one of ours"),
+        ('name = "pipelining"', "", "name is missing"),
+        ("question =", "questoin =", "did you mean question"),
+        ("[load]", "[laod]", "did you mean load"),
+        ("connections = 8", "conections = 8", "did you mean connections"),
+        ("connections = 8", "connections = 0", "connections=0: expected 1"),
+        ('shape = "closed"', 'shape = "square"', "expected closed, open, churn, datagram"),
+        ("values = [1, 4, 16]", "values = []", "list of values"),
+        ("values = [1, 4, 16]", "values = [1, 5000]", "pipeline=5000: expected 1 to 1024"),
+        ('parameter = "pipeline"', 'parameter = "colour"', "known are shape"),
+        ("duration = 1.0", "duration = -1", "expected a number"),
+        ("duration = 1.0", "duration = 0", "expected 0.05 s or more"),
+        ("repeats = 5", "repeats = 1.5", "expected 1 or more"),
+        ("[load]", "load = 3\n[other]", "load should be a table|has 'other'"),
+        ('title = "', "title = ", "is not TOML"),
+    ],
+)
+def test_what_is_wrong_is_said(tmp_path: Path, old: str, new: str, said: str) -> None:
+    assert old in EXAMPLE
+    path = tmp_path / "own.toml"
+    path.write_text(EXAMPLE.replace(old, new, 1))
+    with pytest.raises(OptionError, match=said) as raised:
+        read_experiment(path)
+    assert str(path) in str(raised.value)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="No such file"):
+        read_experiment(tmp_path / "none.toml")

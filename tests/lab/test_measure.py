@@ -1,0 +1,284 @@
+"""Every experiment runs, on whatever server; and what is wrong with one harms no other."""
+
+import itertools
+import os
+from pathlib import Path
+
+import pytest
+
+from echoservers.lab.experiments import EXPERIMENTS
+from echoservers.lab.measure import Study, _Run, subject_of
+from echoservers.lab.results import Cell, Results
+from echoservers.targets import Target
+from lab_support import Remembers, program, run, short
+from support import children_of
+
+SMALL = {
+    "fairness": {"connections": "16"},
+    "idle": {"connections": "0,20"},
+    "slow-client": {"neighbour": "none,silent"},
+    "gil": {"cpu_clients": "0,1"},
+    "latency": {"percent": "50"},
+    "timeline": {"clients": "3", "milliseconds": "2", "requests": "2"},
+    "datagram": {"rate": "500"},
+}
+GIVES = {
+    "scaling": {"throughput", "server_cpu_per_message", "memory_pss", "threads", "processes"},
+    "latency": {"throughput", "offered"},
+    "churn": {"connections_per_second", "server_cpu_per_connection", "process_control_cpu"},
+    "fairness": {"jain_index", "workers"},
+    "gil": {"throughput"},
+    "slow-client": {"throughput"},
+    "idle": {"memory_pss", "threads", "processes", "descriptors"},
+    "size": {"throughput", "megabytes_per_second"},
+    "work": {"throughput"},
+    "timeline": {"makespan", "workers"},
+    "datagram": {"answered_share", "lost_share", "offered"},
+    "backlog": {"connect_p50", "refused", "answered_share"},
+}
+
+
+def cells_of(results: Results, target: str) -> list[Cell]:
+    return [c for each in results.experiments for c in each.cells if c.target == target]
+
+
+@pytest.mark.parametrize("name", list(EXPERIMENTS))
+def test_every_experiment_gives_its_figures(name: str) -> None:
+    target = Target.of_mode("udp" if name == "datagram" else "threading-tcp")
+    results, listener = run([target], short(name, **SMALL.get(name, {})))
+    assert results.finished
+    cells = cells_of(results, target.name)
+    assert cells
+    for cell in cells:
+        assert cell.error is None, cell
+        assert set(cell.figures) >= GIVES[name], cell
+    assert len(listener.samples) == sum(len(visit.cells) for visit in listener.visits)
+
+
+def test_churn_is_held_against_the_iterative_server_that_nobody_asked_for() -> None:
+    results, _ = run([Target.of_mode("threading-tcp")], short("churn"))
+    assert [(t.name, t.reference) for t in results.targets] == [
+        ("threading-tcp", False),
+        ("tcp", True),
+    ]
+    (own,) = cells_of(results, "threading-tcp")
+    (reference,) = cells_of(results, "tcp")
+    control = own.figures["process_control_cpu"].median
+    name = "server_cpu_per_connection"
+    assert control == pytest.approx(own.figures[name].median - reference.figures[name].median)
+    assert reference.figures["process_control_cpu"].median == 0
+
+
+def test_a_crowd_makes_threads_and_costs_memory() -> None:
+    experiment = short("idle", connections="0,30")
+    results, _ = run([Target.of_mode("threading-tcp"), Target.of_mode("tcp")], experiment)
+    empty, crowded = cells_of(results, "threading-tcp")
+    assert crowded.figures["threads"].median == empty.figures["threads"].median + 30
+    assert crowded.figures["answered_share"].median == 1
+    assert crowded.figures["memory_per_connection"].median > 0
+    _, full = cells_of(results, "tcp")
+    assert full.limited_by == "time"
+    assert full.notes[0] == "1 of 30 idle clients were taken"
+    assert "memory_per_connection" not in full.figures
+
+
+def test_more_clients_than_descriptors_are_not_tried() -> None:
+    results, _ = run([Target.of_mode("epoll-tcp")], short("idle", connections="10000000"))
+    (cell,) = cells_of(results, "epoll-tcp")
+    assert cell.limited_by == "descriptors"
+    assert not cell.figures
+
+
+def lanes(name: str) -> list[dict[str, object]]:
+    experiment = short("timeline", clients="3", requests="2", milliseconds="5")
+    results, _ = run([Target.of_mode(name)], experiment)
+    found: list[dict[str, object]] = cells_of(results, name)[0].series["lanes"]
+    return found
+
+
+def test_one_loop_has_one_lane_in_which_nothing_overlaps() -> None:
+    (lane,) = lanes("tcp")
+    spans = sorted((span["begin"], span["end"]) for span in lane["spans"])  # type: ignore[attr-defined]
+    assert len(spans) == 6
+    assert all(end <= begin for (_, end), (begin, _) in itertools.pairwise(spans))
+
+
+def test_a_thread_for_each_client_has_a_lane_for_each() -> None:
+    found = lanes("threading-tcp")
+    assert len(found) == 3
+    for lane in found:
+        spans = lane["spans"]
+        assert len({span["client"] for span in spans}) == 1  # type: ignore[attr-defined]
+        assert all(span["end"] - span["begin"] >= 0.0049 for span in spans)  # type: ignore[attr-defined]
+
+
+def test_preforked_workers_are_counted_as_processes() -> None:
+    experiment = short("fairness", connections="16", clients="4")
+    results, _ = run([Target.of_mode("prefork-threading-tcp:workers=2")], experiment)
+    (cell,) = cells_of(results, "prefork-threading-tcp:workers=2")
+    assert len(cell.series["served_by_worker"]["y"]) == 2
+    assert sum(cell.series["served_by_worker"]["y"]) == 16
+
+
+# --- servers of others, and what can be wrong with them ---------------------------------
+
+ECHO = """
+import socketserver, sys, threading, time, os
+
+class Handler(socketserver.BaseRequestHandler):
+    def handle(self):
+        while data := self.request.recv(65536):
+            self.request.sendall(self.answer(data))
+
+    def answer(self, data):
+        return data
+
+class Server(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
+    daemon_threads = True
+    request_queue_size = 100
+
+def serve(handler=Handler):
+    Server(("127.0.0.1", int(sys.argv[1])), handler).serve_forever()
+"""
+
+WORKS = """
+class Works(Handler):
+    def answer(self, data):
+        if not data.startswith((b"work ", b"tell ")):
+            return data
+        begin = time.monotonic()
+        verb, kind, amount = data.split()[:3]
+        time.sleep(float(amount) / 1000)
+        if verb == b"work":
+            return data
+        who = os.getpid(), threading.get_native_id()
+        return b"told %d %d %f %f\\n" % (*who, begin, time.monotonic())
+serve(Works)
+"""
+
+WRONG = """
+class Wrong(Handler):
+    def answer(self, data):
+        return data.replace(b"0", b"o")
+serve(Wrong)
+"""
+
+DIES = """
+class Dies(Handler):
+    def answer(self, data):
+        print("out of luck", flush=True)
+        os._exit(3)
+serve(Dies)
+"""
+
+HANGS = """
+class Hangs(Handler):
+    def answer(self, data):
+        threading.Event().wait()
+serve(Hangs)
+"""
+
+NEVER = """
+print("cannot find my data", flush=True)
+sys.exit(5)
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (WRONG, "a reply differs"),
+        (DIES, "out of luck"),
+        (NEVER, "ended with status 5 before it listened; it said: cannot find my data"),
+        (HANGS, "answered"),
+    ],
+    ids=["wrong", "dies", "never", "hangs"],
+)
+def test_what_is_wrong_with_one_is_said_and_the_others_go_on(
+    text: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("echoservers.lab.bench.TIMEOUT", 0.5)
+    with program(tmp_path, ECHO + text) as command:
+        bad = Target.of_command(command, name="bad")
+        experiment = short("scaling", connections="1,2")
+        results, _ = run([bad, Target.of_mode("epoll-tcp")], experiment)
+    for cell in cells_of(results, "bad"):
+        assert cell.error is not None
+        assert said in cell.error
+        assert not cell.figures
+    for cell in cells_of(results, "epoll-tcp"):
+        assert cell.error is None
+        assert cell.figures
+
+
+@pytest.mark.parametrize("name", ["work", "timeline", "fairness"])
+def test_a_stranger_takes_part_in_work_if_it_understands(name: str, tmp_path: Path) -> None:
+    experiment = short(name, **SMALL.get(name, {}))
+    with program(tmp_path, ECHO + WORKS) as command:
+        results, _ = run([Target.of_command(command, name="works")], experiment)
+    (cell,) = cells_of(results, "works")
+    assert cell.figures
+    with program(tmp_path, ECHO + "serve()") as command:
+        results, _ = run([Target.of_command(command, name="plain")], experiment)
+    (cell,) = cells_of(results, "plain")
+    assert cell.error is None
+    assert not cell.figures
+    assert cell.notes == [
+        "left out: it does not do the work that echoservers.lab.handlers:WorkHandler describes"
+    ]
+
+
+def test_a_server_that_runs_already_is_measured_and_left_alone() -> None:
+    import echoservers
+
+    with echoservers.start_server("threading-tcp", ("127.0.0.1", 0)) as server:
+        target = Target.of_endpoint(server.endpoint(), "mine")
+        results, _ = run([target], short("scaling"))
+        (cell,) = cells_of(results, "mine")
+        assert cell.figures["throughput"].median > 0
+        assert "server_cpu_per_message" not in cell.figures  # it is not ours to look at
+        assert subject_of(target).command is None
+
+
+# --- the order ---------------------------------------------------------------------------
+
+
+def plan(seed: int) -> list[tuple[str, int, str]]:
+    targets = [Target.of_mode(name) for name in ("tcp", "threading-tcp", "epoll-tcp")]
+    experiment = EXPERIMENTS["scaling"]
+    study = Study(targets, [experiment], seed=seed)
+    made = _Run(study, Remembers(), None, None, print)  # type: ignore[arg-type]
+    return [(v.experiment.name, v.turn, v.target.name) for v in made.visits(experiment)]
+
+
+def test_every_round_has_every_target_once_in_an_order_of_its_own() -> None:
+    order = plan(seed=1)
+    rounds = [[name for _, turn, name in order if turn == n] for n in range(5)]
+    assert all(sorted(names) == ["epoll-tcp", "tcp", "threading-tcp"] for names in rounds)
+    assert [turn for _, turn, _ in order] == sorted(turn for _, turn, _ in order)
+    assert len({tuple(names) for names in rounds}) > 1
+    assert plan(seed=1) == order
+    assert plan(seed=2) != order
+
+
+def test_what_was_measured_is_kept_after_every_cell() -> None:
+    from echoservers.lab.measure import measure
+
+    seen: list[int] = []
+
+    def keep(results: Results) -> None:
+        seen.append(sum(bool(cell.figures) for each in results.experiments for cell in each.cells))
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+
+    study = Study([Target.of_mode("epoll-tcp")], [short("scaling", connections="1,2,3")])
+    with pytest.raises(KeyboardInterrupt):
+        measure(study, Remembers(), keep)
+    assert seen == [1, 2]
+
+
+def test_nothing_is_left_of_a_server_that_was_measured() -> None:
+    before = children_of(os.getpid())
+    run([Target.of_mode("forking-tcp")], short("scaling", connections="8"))
+    assert children_of(os.getpid()) == before

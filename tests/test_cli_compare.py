@@ -1,0 +1,215 @@
+"""``echoservers compare``, as a program: what it prints, saves, leaves behind, and returns."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from echoservers.lab.results import load
+from support import PATIENCE, ROOT, children_of, state_of, wait_until
+
+TINY = ("--repeats", "1", "--duration", "0.1", "--warmup", "0.02", "--no-report")
+ONE = ("--experiment", "scaling", "--set", "connections=1")
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", **more}
+
+
+def compare(*arguments: object, cwd: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "echoservers", "compare", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        cwd=cwd,
+        env=environment(**more),
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of two servers."""
+    folder = tmp_path_factory.mktemp("compared")
+    done = compare("tcp", "epoll-tcp", *ONE, *TINY, "--output", folder / "made", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "Throughput against the number of clients" in done.stdout
+    assert "epoll-tcp" in done.stdout
+    assert "scaling 1/1 epoll-tcp 1: " in done.stderr
+    return folder / "made"
+
+
+def test_what_was_measured_is_saved(measured: Path) -> None:
+    results = load(measured)
+    assert results.finished
+    assert [target.name for target in results.targets] == ["tcp", "epoll-tcp"]
+    assert results.baseline == "tcp"
+    assert results.command[0] == "compare"
+    (experiment,) = results.experiments
+    assert [cell.parameters["connections"] for cell in experiment.cells] == [1, 1]
+    assert (measured / "results.csv").read_text().startswith("experiment,target,parameter,at")
+
+
+def test_saved_results_are_shown_again_and_compared(measured: Path, tmp_path: Path) -> None:
+    done = compare("--replay", measured, "--against", measured, "--no-report", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Throughput against" in done.stdout
+    assert "0 differ" in done.stdout
+    assert not os.listdir(tmp_path)
+
+
+def test_results_are_never_overwritten(measured: Path, tmp_path: Path) -> None:
+    before = (measured / "results.json").read_bytes()
+    done = compare("tcp", *ONE, *TINY, "--output", measured, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "earlier results are never overwritten" in done.stderr
+    assert (measured / "results.json").read_bytes() == before
+
+
+def test_by_default_each_run_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    done = compare(
+        "udp",
+        *TINY,
+        "--experiment",
+        "datagram",
+        "--set",
+        "rate=100",
+        "--set",
+        "size=64",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "echoservers-results").iterdir()
+    assert load(folder).finished
+    assert str(folder.relative_to(tmp_path)) in done.stdout
+
+
+def test_a_server_that_fails_is_said_and_the_others_are_measured(tmp_path: Path) -> None:
+    script = tmp_path / "bad.py"
+    script.write_text("print('no luck today'); raise SystemExit(7)")
+    command = f"bad={sys.executable} {script} {{port}}"
+    done = compare("tcp", "--command", command, *ONE, *TINY, "--output", "made", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "no luck today" in done.stdout
+    good, bad = load(tmp_path / "made").experiments[0].cells
+    assert good.figures
+    assert bad.error is not None
+
+
+def test_an_interrupt_keeps_what_was_measured_and_leaves_nothing_running(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "echoservers", "compare", "tcp", "epoll-tcp", *ONE,
+         "--repeats", "50", "--duration", "0.1", "--no-report", "--output", "made"],
+        cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("scaling 2/"):
+            break
+    children = children_of(process.pid)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert "interrupted; what was measured is in made" in output
+    results = load(tmp_path / "made")
+    assert not results.finished
+    assert results.experiments[0].cells
+    wait_until(lambda: not any(state_of(child) for child in children), "servers have ended", 5)
+
+
+def test_a_full_disk_is_said_in_one_line(tmp_path: Path) -> None:
+    import resource
+
+    def no_more() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200, resource.RLIM_INFINITY))
+
+    done = subprocess.run(
+        [sys.executable, "-m", "echoservers", "compare", "tcp", *ONE, *TINY, "--output", "made"],
+        cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=50,
+        preexec_fn=no_more, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert "cannot save the results in made: File too large" in last
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("nosuch",), "there is no mode 'nosuch'"),
+        (("tcp", "--experiment", "scalin"), "did you mean scaling?"),
+        (("tcp", "--set", "colour=1"), "no experiment that is run has 'colour'"),
+        (("tcp", "--set", "connections"), "expected PARAMETER=VALUE"),
+        (("tcp", "--experiment", "scaling", "--set", "connections=x"), "expected whole numbers"),
+        (("tcp", "--experiment", "work", "--set", "milliseconds=1,2"), "give one value"),
+        (("tcp", "--experiment", "slow-client", "--set", "neighbour=rude"), "expected none, sil"),
+        (("tcp", "--repeats", "0"), "expected a whole number from 1 to 1000"),
+        (("tcp", "--baseline", "udp"), "is none of the targets"),
+        (("udp", "--experiment", "churn"), "no experiment for servers over udp"),
+        (("tcp", "tcp"), "two targets are called 'tcp'"),
+        (("--command", "./server {port}"), "expected NAME="),
+        (("--command", "mine=./server"), "has no {port}"),
+        (("--endpoint", "mine=localhost"), "is no endpoint"),
+        (("--replay", "nothing"), "there are no results"),
+        (("tcp", "--against", "nothing"), "there are no results"),
+        (("tcp", "--file", "none.toml"), "none.toml: No such file"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_makes_nothing(
+    arguments: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
+    from echoservers.cli import main
+
+    before = os.getcwd()
+    os.chdir(tmp_path)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            lines: list[str] = []
+            patch.setattr("echoservers.cli._tell", lines.append)
+            assert main(["compare", *arguments]) == 2
+    finally:
+        os.chdir(before)
+    (line,) = lines
+    assert said in line
+    assert not os.listdir(tmp_path)
+
+
+def test_without_the_extra_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from echoservers.cli import compare as command
+    from echoservers.cli import main
+
+    monkeypatch.setattr(command, "find_spec", lambda name: None if name == "rich" else object())
+    assert main(["compare", "tcp"]) == 1
+    assert capsys.readouterr().err == (
+        "echoservers: error: compare needs rich: pip install 'echoservers[lab]'\n"
+    )
+
+
+def test_the_list_says_what_each_shows(capsys: pytest.CaptureFixture[str]) -> None:
+    from echoservers.cli import main
+    from echoservers.lab.experiments import EXPERIMENTS
+
+    assert main(["compare", "--list"]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in EXPERIMENTS)
+    assert shown.count("Look for:") == len(EXPERIMENTS) == 12
+
+
+def test_the_default_is_every_common_mode_and_the_four_most_telling() -> None:
+    from echoservers.cli import compare as command
+    from echoservers.lab.experiments import QUICK
+
+    given = command._parser().parse(["--quick"])
+    experiments = command._experiments(given)
+    assert [experiment.name for experiment in experiments] == list(QUICK)
+    names = [target.name for target in command._targets(given, experiments)]
+    assert names[0] == "tcp"
+    assert {"threading-tcp", "forking-tcp", "prefork-tcp", "epoll-tcp", "asyncio-tcp"} <= set(names)
+    assert not any("udp" in name or name.startswith("prefork-e") for name in names)
