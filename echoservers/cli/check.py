@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Sequence
 
+from ..conformance.design import DESIGNS, neutral_name
 from ..conformance.engine import CHECKS, SUBJECTS, select_checks
 from ..conformance.job import Job, Run
 from ..conformance.junit import as_junit
@@ -43,6 +44,8 @@ def run(arguments: list[str]) -> int:
     """Check what the arguments name."""
     given = _parser().parse(arguments)
     given.only, given.skip = _names(given.only), _names(given.skip)
+    if given.expect_design is not None:
+        given.expect_design = neutral_name(given.expect_design)
     if given.list:
         say(_listed(given.only, given.skip))
         return DONE
@@ -112,7 +115,12 @@ def _add_selection(group: argparse._ArgumentGroup) -> None:
         default="raw",
         help="lines: it may wait for the end of a line (default: raw)",
     )
-    add("--expect-design", metavar="NAME", help="the design that it must have, seen from outside")
+    add(
+        "--expect-design",
+        metavar="NAME",
+        help=f"the design that it must have, seen from outside: {', '.join(DESIGNS)},"
+        " or a model (forking)",
+    )
 
 
 def _add_manner(group: argparse._ArgumentGroup) -> None:
@@ -216,7 +224,12 @@ def _limits(given: argparse.Namespace) -> Limits | None:
 def _job(target: Target, given: argparse.Namespace) -> Job:
     level = target.level if given.level is None else given.level
     checks = select_checks(
-        target, level, only=given.only, skip=given.skip, lines=given.framing == "lines"
+        target,
+        level,
+        only=given.only,
+        skip=given.skip,
+        lines=given.framing == "lines",
+        design=given.expect_design is not None,
     )
     return Job(
         target,
