@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Sequence
 
+from ..conformance.design import DESIGNS, neutral_name
 from ..conformance.engine import CHECKS, SUBJECTS, select_checks
 from ..conformance.job import Job, Run
 from ..conformance.junit import as_junit
@@ -13,22 +14,38 @@ from ..conformance.pool import Ended, Pool
 from ..conformance.results import many_as_json, one_as_json
 from ..conformance.rubric import Rubric, Score, read_rubric
 from ..conformance.saving import check_writable, save
+from ..conformance.submissions import find_submissions, read_build, submission_target
+from ..conformance.tables import as_csv, as_html, check_table
 from ..errors import OptionError
 from ..hints import did_you_mean
 from ..options import count
 from ..registry import modes
-from ..targets import Level, Target, TargetError
+from ..targets import Level, Limits, Target, TargetError
 from . import DONE, FAILED, NOT_REACHED, say
 from .arguments import Parser, value_read_by
 from .verdicts import verdicts
 
 TRANSPORTS = ("tcp", "udp", "tls", "unix-stream", "unix-datagram")
 
+MIB = 2**20
+LIMITS = {
+    "cpu": ("SECONDS", 1, "processor time of a server and all that it starts"),
+    "memory": ("MIB", MIB, "memory of all of them, shared pages counted once"),
+    "descriptors": ("N", 1, "open files and connections of each process"),
+    "processes": ("N", 1, "processes and threads"),
+    "file_size": ("MIB", MIB, "size of a file"),
+    "output": ("MIB", MIB, "what is printed"),
+    "time": ("SECONDS", 1, "build and checks of one submission together"),
+}
+"""The unit, how many of the unit of `Limits` it is, and what is limited."""
+
 
 def run(arguments: list[str]) -> int:
     """Check what the arguments name."""
     given = _parser().parse(arguments)
     given.only, given.skip = _names(given.only), _names(given.skip)
+    if given.expect_design is not None:
+        given.expect_design = neutral_name(given.expect_design)
     if given.list:
         say(_listed(given.only, given.skip))
         return DONE
@@ -36,11 +53,10 @@ def run(arguments: list[str]) -> int:
     jobs = [_job(target, given) for target in _targets(given)]
     if not any(job.checks for job in jobs):
         raise OptionError("no check that is left applies; --list shows all")
-    for path in filter(None, (given.json, given.junit)):
-        check_writable(path)
+    _check_files(given)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end in order, as by Ctrl-C
     runs, scores = _check(jobs, _at_once(given), rubric)
-    _save(given, runs, scores)
+    _save(given, runs, scores, rubric)
     return _exit_code(runs)
 
 
@@ -60,11 +76,19 @@ def _parser() -> Parser:
     add("--command", metavar="CMD", help="a program, in any language: './server {port}'")
     add("--transport", help=f"of the program: {', '.join(TRANSPORTS)} (default: tcp)")
     add("--all", action="store_true", help="every mode that is available here")
+    add(
+        "--submissions",
+        metavar="DIR",
+        help="every file and folder in it, started by the command, which has {file} or {dir}",
+    )
+    add("--build", metavar="CMD", help="run before, once for each: 'make -C {dir}'")
     _add_selection(parser.add_argument_group("which checks"))
     _add_manner(parser.add_argument_group("how"))
+    _add_limits(parser.add_argument_group("limits of --submissions (of others, where given)"))
     add = parser.add_argument_group("results").add_argument
     add("--json", metavar="FILE", help="save the results as JSON")
     add("--junit", metavar="FILE", help="save them as JUnit XML")
+    add("--table", metavar="FILE", help="save a table of all: .html or .csv")
     add("--rubric", metavar="FILE.toml", help="give points: [checks] and [groups] with numbers")
     return parser
 
@@ -91,7 +115,12 @@ def _add_selection(group: argparse._ArgumentGroup) -> None:
         default="raw",
         help="lines: it may wait for the end of a line (default: raw)",
     )
-    add("--expect-design", metavar="NAME", help="the design that it must have, seen from outside")
+    add(
+        "--expect-design",
+        metavar="NAME",
+        help=f"the design that it must have, seen from outside: {', '.join(DESIGNS)},"
+        " or a model (forking)",
+    )
 
 
 def _add_manner(group: argparse._ArgumentGroup) -> None:
@@ -108,6 +137,18 @@ def _add_manner(group: argparse._ArgumentGroup) -> None:
         ("--jobs", None, "targets at a time (default: as many as there are processors)"),
     ):
         add(flag, type=value_read_by(count), default=default, metavar="N", help=meaning)
+
+
+def _add_limits(group: argparse._ArgumentGroup) -> None:
+    for name, (unit, factor, meaning) in LIMITS.items():
+        default = Limits._field_defaults[name]
+        group.add_argument(
+            "--limit-" + name.replace("_", "-"),
+            dest=f"limit_{name}",
+            type=value_read_by(count),
+            metavar=unit,
+            help=f"{meaning} (default: {default / factor:g})",
+        )
 
 
 def _scale(text: str) -> float:
@@ -142,6 +183,10 @@ def _listed(only: Sequence[str], skip: Sequence[str]) -> str:
 def _targets(given: argparse.Namespace) -> list[Target]:
     if given.transport is not None and given.command is None:
         raise OptionError("--transport is for --command; a TARGET says its own")
+    if given.submissions is not None:
+        return _submitted(given)
+    if given.build is not None:
+        raise OptionError("--build is for --submissions")
     targets = [Target.of_text(text) for text in given.targets]
     if given.command is not None:
         targets.append(Target.of_command(given.command, given.transport))
@@ -155,10 +200,36 @@ def _targets(given: argparse.Namespace) -> list[Target]:
     return targets
 
 
+def _submitted(given: argparse.Namespace) -> list[Target]:
+    if given.targets or given.all:
+        raise OptionError("--submissions is for a --command; leave out TARGET and --all")
+    if given.command is None:
+        raise OptionError(
+            "--submissions needs a --command that starts each: 'python3 {file} {port}'"
+        )
+    found = find_submissions(given.submissions)
+    return [submission_target(path, given.command, given.transport) for path in found]
+
+
+def _limits(given: argparse.Namespace) -> Limits | None:
+    """What targets are held to: submissions always, others where a limit is given."""
+    values = {
+        name: getattr(given, f"limit_{name}") * factor
+        for name, (_, factor, _) in LIMITS.items()
+        if getattr(given, f"limit_{name}") is not None
+    }
+    return Limits(**values) if values or given.submissions is not None else None
+
+
 def _job(target: Target, given: argparse.Namespace) -> Job:
     level = target.level if given.level is None else given.level
     checks = select_checks(
-        target, level, only=given.only, skip=given.skip, lines=given.framing == "lines"
+        target,
+        level,
+        only=given.only,
+        skip=given.skip,
+        lines=given.framing == "lines",
+        design=given.expect_design is not None,
     )
     return Job(
         target,
@@ -167,6 +238,9 @@ def _job(target: Target, given: argparse.Namespace) -> Job:
         given.timeout_scale,
         given.repeat,
         given.expect_design,
+        _limits(given),
+        tuple(read_build(given.build)),
+        given.submissions is not None and target.directory is None,
     )
 
 
@@ -198,12 +272,31 @@ def _check(
     return ordered, [scores[number] for number in range(len(jobs))]
 
 
-def _save(given: argparse.Namespace, runs: Sequence[Run], scores: Sequence[Score | None]) -> None:
+def _check_files(given: argparse.Namespace) -> None:
+    """See that the results can be saved, before they are there."""
+    if given.table is not None:
+        check_table(given.table)
+    paths = [path for path in (given.json, given.junit, given.table) if path is not None]
+    for path in paths:
+        check_writable(path)
+        if paths.count(path) > 1:
+            raise OptionError(f"{path} cannot be two files; give each a name of its own")
+
+
+def _save(
+    given: argparse.Namespace,
+    runs: Sequence[Run],
+    scores: Sequence[Score | None],
+    rubric: Rubric | None,
+) -> None:
     if given.json is not None:
-        one = len(runs) == 1
+        one = len(runs) == 1 and given.submissions is None
         save(given.json, one_as_json(runs[0], scores[0]) if one else many_as_json(runs, scores))
     if given.junit is not None:
         save(given.junit, as_junit(runs))
+    if given.table is not None:
+        table = as_csv if given.table.endswith(".csv") else as_html
+        save(given.table, table(runs, scores, rubric))
 
 
 def _exit_code(runs: Sequence[Run]) -> int:

@@ -23,6 +23,9 @@ LARGEST = 65507
 QUIET = 0.2
 """Seconds in which what must not come does not; a reply takes a millisecond."""
 
+DISCARD = 9
+"""A port from which nothing comes (RFC 863)."""
+
 LOST = 0.5
 """Seconds after which a datagram or its reply is taken for lost."""
 
@@ -137,11 +140,19 @@ def burst(subject: Subject) -> None:
 def gone(subject: Subject) -> None:
     """A client that has gone before its reply came harms nobody."""
     _serves(subject)
-    for _ in range(5):
-        with subject.connect() as peer:
-            peer.say(b"never mind\n")
-    if subject.running.target.transport == "unix-datagram":
-        _ask_without_address(subject)
+    address = parse_endpoint(subject.running.endpoint).address
+    if subject.running.target.transport == "udp":
+        for _ in range(5):
+            with open_socket(address) as sock:
+                sock.connect((sock.target[0], DISCARD))  # it hears nobody else from now on
+                sock.send(b"never mind\n")
+                _serves(subject)
+    else:
+        for _ in range(5):
+            with subject.connect() as peer:
+                peer.say(b"never mind\n")
+    if isinstance(address, str):
+        _ask_without_address(subject, address)
     _serves(subject)
 
 
@@ -176,9 +187,8 @@ def own_port(subject: Subject) -> None:
 
 
 def _echo_sizes(subject: Subject, *sizes: int) -> None:
-    peer = subject.connect()
     for size in sizes:
-        peer.echo(text(size))
+        subject.connect().echo(text(size))
 
 
 def _replies(subject: Subject, peer: Peer, most: int) -> list[bytes]:
@@ -215,8 +225,7 @@ def _queue_length(subject: Subject) -> int:
     return UNIX_BURST
 
 
-def _ask_without_address(subject: Subject) -> None:
-    path = parse_endpoint(subject.running.endpoint).address
+def _ask_without_address(subject: Subject, path: str) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as nameless:
         nameless.settimeout(subject.patience)
         try:

@@ -174,12 +174,14 @@ def select_checks(
     only: Sequence[str] = (),
     skip: Sequence[str] = (),
     lines: bool = False,
+    design: bool = False,
 ) -> list[Check]:
     """The checks that *target* is held to.
 
     :param only: ids and groups; by default all.
     :param skip: ids and groups to leave out.
     :param lines: whether the server may wait for the end of a line.
+    :param design: whether a design is asked for (`Subject.expected_design`).
     :raises OptionError: there is no such check or group.
     """
     for name in (*only, *skip):
@@ -199,6 +201,7 @@ def select_checks(
         and (not only or named(check, only))
         and not named(check, skip)
         and not (lines and check.unframed)
+        and (design or check.group != "design")
     ]
 
 
@@ -225,7 +228,18 @@ def check_target(
             result = again._replace(seconds=result.seconds + again.seconds)
         report.results.append(result)
         tell(result)
-    return report
+    return report._replace(design=_design_of(subject))
+
+
+def _design_of(subject: Subject) -> str | None:
+    """The design and the evidence; None, where the processes are not known."""
+    from .design import seen_design  # which registers its check here
+
+    subject.new_check()
+    try:
+        return str(seen_design(subject))
+    except (CheckSkipped, CheckFailed):
+        return None
 
 
 def _run(subject: Subject, check: Check) -> Result:

@@ -40,6 +40,14 @@ class Leak(NamedTuple):
     rounds: int
     """In how many it must grow."""
 
+    def grows(self, growth: list[int]) -> bool:
+        """Whether it grew in the last round."""
+        return bool(growth) and growth[-1] >= self.least * CONNECTIONS
+
+    def is_found(self, growth: list[int]) -> bool:
+        """Whether it grew in as many rounds as it takes."""
+        return len(growth) >= self.rounds and self.grows(growth)
+
 
 DESCRIPTORS = Leak("descriptors", lambda seen: seen.descriptors, 0.05, 2)
 THREADS = Leak("threads", lambda seen: seen.threads, 0.05, 2)
@@ -47,7 +55,8 @@ PROCESSES = Leak("processes", lambda seen: seen.processes, 0.05, 2)
 # A collector that sweeps only now and then lets memory grow for a few rounds: Node's for five.
 MEMORY = Leak("bytes of memory", lambda seen: seen.memory.anonymous, 2048, 10)
 
-LEAKS = (DESCRIPTORS, THREADS, PROCESSES, MEMORY)
+LEAKS = (PROCESSES, THREADS, DESCRIPTORS, MEMORY)
+"""In this order: a process that stays has threads, descriptors and memory."""
 
 
 def watch_over(running: RunningTarget) -> Watch:
@@ -79,9 +88,11 @@ def count_leaks(subject: Subject) -> dict[str, list[int]]:
         for leak in list(searched):
             grown = leak.of(after) - leak.of(before)
             growth[leak.name].append(grown)
-            quiet = grown < leak.least * CONNECTIONS
-            if quiet or len(growth[leak.name]) >= leak.rounds:
+            if not leak.grows(growth[leak.name]):
                 searched.remove(leak)
+            elif leak.is_found(growth[leak.name]):
+                searched.clear()  # what else grows may be a part of it
+                break
         before = after
     return growth
 

@@ -16,7 +16,7 @@ from typing import Any
 from ..client import EchoClient
 from .open_socket import open_raw_socket, open_socket
 
-__all__ = ["CheckFailed", "CheckSkipped", "Peer", "shown"]
+__all__ = ["CheckFailed", "CheckSkipped", "Peer", "shown", "tls_context"]
 
 SHOWN = 16
 """Bytes that are shown on each side of the first difference: a line of a hex dump."""
@@ -315,7 +315,7 @@ class Peer(EchoClient):
     def _connected_tls(self) -> Any:
         from ..tls_client import TLSStream
 
-        return TLSStream(self._connected(), _tls_context(), str(self._address[0]), self.timeout)
+        return TLSStream(self._connected(), tls_context(), str(self._address[0]), self.timeout)
 
     def _wait(self, events: int, part: int = 1) -> None:
         left = self._deadline - time.monotonic()
@@ -389,7 +389,7 @@ class Peer(EchoClient):
 
 
 @functools.cache
-def _tls_context() -> Any:
+def tls_context() -> Any:
     """One for all: to make one takes 50 ms, a handshake 2."""
     from ..tls_contexts import client_context
 

@@ -44,6 +44,9 @@ LOOK_AGAIN = 0.005
 OUTPUT_KEPT = 65536
 """Bytes of a program's output that are kept, the last; a program may print for ever."""
 
+LINE_SHOWN = 200
+"""Characters of a line of it that an error message has; a program may print without lines."""
+
 
 class RunningTarget:
     """A server to be looked at; a context manager that ends it, if it was started here.
@@ -116,8 +119,8 @@ class RunningTarget:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the program has ended."""
-        return self._ended.is_set()
+        """Whether the program has ended, or is being killed for what it uses."""
+        return self._ended.is_set() or self.limit is not None
 
     def output(self) -> str:
         """The last of what the program has printed, on either stream."""
@@ -126,7 +129,7 @@ class RunningTarget:
     def last_words(self, lines: int = 3) -> str:
         """The last lines of its output in one, for an error message; may be empty."""
         kept = [line.strip() for line in self.output().splitlines() if line.strip()]
-        return escape(" / ".join(kept[-lines:]), None)
+        return escape(" / ".join(line[-LINE_SHOWN:] for line in kept[-lines:]), None)
 
     def said(self) -> str:
         """``; it said: ...``, when it is known whether there is more; or nothing."""

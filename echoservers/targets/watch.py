@@ -193,6 +193,30 @@ class Watch:
         orphans = getattr(spent, "children_user", 0.0) + getattr(spent, "children_system", 0.0)
         return Snapshot(when, found, orphans)
 
+    def look_again(self, seen: Snapshot) -> Snapshot:
+        """What the threads of the processes in *seen* have done by now, and nothing else."""
+        everybody = dict(seen.everybody)
+        for process in seen.alive:
+            with contextlib.suppress(self._psutil.NoSuchProcess):
+                threads = self._threads_of(process.pid)
+                everybody[process.pid] = process._replace(threads=threads)
+        return Snapshot(time.monotonic(), everybody, seen.orphans_cpu)
+
+    def newcomers(self, seen: Snapshot) -> set[tuple[int, int]]:
+        """Processes and threads that are not in *seen*, as ``(process id, thread id)``.
+
+        Quick enough to meet what lives for a fraction of a millisecond only.
+        """
+        found = set()
+        for pid, process in seen.everybody.items():
+            for name in _names(f"/proc/{pid}/task"):
+                if int(name) not in process.threads:
+                    found.add((pid, int(name)))
+                for child in _words(f"/proc/{pid}/task/{name}/children"):
+                    if int(child) not in seen.everybody:
+                        found.add((int(child), int(child)))
+        return found
+
     def look_until(
         self, done: Callable[[Snapshot], bool], seconds: float, *, memory: bool = False
     ) -> Snapshot:
@@ -228,7 +252,7 @@ class Watch:
                 cpu,
                 process.num_fds(),
                 self._memory_of(process) if memory else _NOTHING,
-                self._threads_of(process) if threads else {},
+                self._threads_of(pid) if threads else {},
                 process.num_threads(),
             )
 
@@ -245,21 +269,21 @@ class Watch:
             anonymous + parts.get("SwapPss", 0),
         )
 
-    def _threads_of(self, process: Any) -> dict[int, Thread]:
+    def _threads_of(self, pid: int) -> dict[int, Thread]:
         try:
-            ids = os.listdir(f"/proc/{process.pid}/task")
+            ids = os.listdir(f"/proc/{pid}/task")
         except FileNotFoundError:
             if os.path.exists("/proc/self/task"):
                 return {}  # it has ended
-            return self._threads_elsewhere(process)
+            return self._threads_elsewhere(pid)
         found = {}
         for name in ids:
             # A thread may end meanwhile.
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                found[int(name)] = _thread(f"/proc/{process.pid}/task/{name}")
+                found[int(name)] = _thread(f"/proc/{pid}/task/{name}")
         return found
 
-    def _threads_elsewhere(self, process: Any) -> dict[int, Thread]:
+    def _threads_elsewhere(self, pid: int) -> dict[int, Thread]:
         """What psutil tells on every system: their CPU time alone, in coarse steps."""
         return {
             thread.id: Thread(
@@ -268,7 +292,7 @@ class Watch:
                 0,
                 0,
             )
-            for thread in process.threads()
+            for thread in self._psutil.Process(pid).threads()
         }
 
 
@@ -304,3 +328,20 @@ def _ticks(folder: str) -> float:
     with open(f"{folder}/stat") as file:
         fields = file.read().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _names(folder: str) -> list[str]:
+    """What is in *folder*; nothing, when it has gone."""
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+def _words(path: str) -> list[str]:
+    """The words of a file; none, when it has gone."""
+    try:
+        with open(path) as file:
+            return file.read().split()
+    except OSError:
+        return []

@@ -1,0 +1,35 @@
+"""Ends with a traceback and status 1 on SIGTERM."""
+
+import signal
+import socket
+import sys
+import threading
+
+FAILS = "processes.sigterm"
+
+
+class Terminated(Exception):
+    pass
+
+
+def stop(signum, frame):
+    raise Terminated
+
+
+def serve(client):
+    with client:
+        try:
+            while data := client.recv(65536):
+                client.sendall(data)
+        except OSError:
+            pass
+
+
+signal.signal(signal.SIGTERM, stop)
+listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+listener.bind(("127.0.0.1", int(sys.argv[1])))
+listener.listen(512)
+while True:
+    client, _ = listener.accept()
+    threading.Thread(target=serve, args=(client,), daemon=True).start()

@@ -1,0 +1,22 @@
+"""Has room for no more than the datagram that it answers."""
+
+import select
+import socket
+import sys
+import time
+
+FAILS = "datagrams.burst"
+TRANSPORT = "udp"
+
+port = int(sys.argv[1])
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.bind(("127.0.0.1", port))
+
+while True:
+    data, client = sock.recvfrom(65535)
+    if client[1] < 1024 or client[1] == port:
+        continue  # it may be another echo server
+    sock.sendto(data, client)
+    time.sleep(0.01)
+    while select.select([sock], [], [], 0)[0]:
+        sock.recvfrom(65535)

@@ -1,0 +1,26 @@
+"""Sets SO_REUSEPORT: a second instance takes half of the clients, unnoticed."""
+
+import socket
+import sys
+import threading
+
+FAILS = "processes.second-instance"
+
+
+def serve(client):
+    with client:
+        try:
+            while data := client.recv(65536):
+                client.sendall(data)
+        except OSError:
+            pass
+
+
+listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+listener.bind(("127.0.0.1", int(sys.argv[1])))
+listener.listen(512)
+while True:
+    client, _ = listener.accept()
+    threading.Thread(target=serve, args=(client,), daemon=True).start()
