@@ -7,6 +7,7 @@ import threading
 
 FAILS = "processes.sigterm"
 
+
 class Terminated(Exception):
     pass
 

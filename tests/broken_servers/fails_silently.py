@@ -6,6 +6,7 @@ import threading
 
 FAILS = "processes.second-instance-says"
 
+
 def serve(client):
     with client:
         try:

@@ -6,6 +6,7 @@ import threading
 
 FAILS = "processes.second-instance"
 
+
 def serve(client):
     with client:
         try:

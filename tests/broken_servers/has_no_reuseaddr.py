@@ -6,6 +6,7 @@ import threading
 
 FAILS = "processes.address-again"
 
+
 def serve(client):
     with client:
         try:

@@ -7,6 +7,7 @@ import threading
 
 FAILS = "processes.sigterm"
 
+
 def serve(client):
     with client:
         try:

@@ -7,6 +7,7 @@ import sys
 
 FAILS = "processes.children"
 
+
 def serve(client):
     with client:
         try:

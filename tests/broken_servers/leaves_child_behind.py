@@ -7,6 +7,7 @@ import threading
 
 FAILS = "processes.nothing-left"
 
+
 def serve(client):
     with client:
         try:

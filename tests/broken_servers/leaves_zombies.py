@@ -6,6 +6,7 @@ import sys
 
 FAILS = "processes.zombies"
 
+
 def serve(client):
     with client:
         try:

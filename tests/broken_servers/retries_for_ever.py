@@ -7,6 +7,7 @@ import time
 
 FAILS = "processes.second-instance"
 
+
 def serve(client):
     with client:
         try:

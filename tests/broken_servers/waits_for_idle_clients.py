@@ -7,6 +7,7 @@ import threading
 
 FAILS = "processes.sigterm processes.sigint"
 
+
 def stop(signum, frame):
     sys.exit(0)
 
