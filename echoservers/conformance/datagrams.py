@@ -29,6 +29,9 @@ DISCARD = 9
 LOST = 0.5
 """Seconds after which a datagram or its reply is taken for lost."""
 
+ENDING = 0.1
+"""Seconds for the news that a server that answers no more has ended."""
+
 TRIES = 4
 """How often a client asks that has to be sure."""
 
@@ -214,6 +217,7 @@ def _serves(subject: Subject) -> None:
             peer.say(b"is it still there?\n")
         if _replies(subject, peer, 1):
             return
+    subject.running.wait(ENDING)
     raise CheckFailed(f"a reply to one of {TRIES} datagrams", "none")
 
 

@@ -86,7 +86,7 @@ def neutral_name(name: str) -> str:
     for model, known in MODELS.items():
         if name in (model, *known.aliases):
             return _BY_MODEL.get(model, EVENT_LOOP)
-    names = [*DESIGNS, *MODELS, PREFORK]
+    names = list(dict.fromkeys([*DESIGNS, *MODELS, PREFORK]))
     raise OptionError(f"there is no design {name!r}{did_you_mean(name, names)}: {', '.join(names)}")
 
 
@@ -334,7 +334,8 @@ def _judge_datagrams(
         return Design(PREFORKED, f"{counted}; {_number(len(processes), 'process')} {answered}")
     handed_over = sum(1 for turn in turns if len(turn) > 1)  # from who receives to who replies
     if len(serving) > 2 or handed_over > len(turns) / 2:
-        return Design(THREAD_POOL, f"{counted}; {len(serving)} threads {answered}")
+        how = "one thread received and others" if handed_over else f"{len(serving)} threads"
+        return Design(THREAD_POOL, f"{counted}; {how} {answered}")
     return Design(
         ITERATIVE,
         f"{counted}; one thread answered all {len(turns)} datagrams, as an event loop would, too",
