@@ -10,7 +10,7 @@ from typing import Any, Self
 from ..addresses import parse_endpoint
 from ..targets import Level, RunningTarget, Target, TargetError
 from ..timeouts import limit_waits
-from .peer import CheckFailed, CheckSkipped, Peer
+from .peer import CheckFailed, CheckSkipped, Habits, Peer
 
 __all__ = ["Subject"]
 
@@ -40,6 +40,7 @@ class Subject:
         """Whether the next check is to get a fresh server."""
         self.fresh = True
         """Whether no check has been made on the server yet."""
+        self._habits = Habits()
         self._peers = ExitStack()
         self.running = self._start()
         self.new_check()
@@ -69,6 +70,7 @@ class Subject:
         self._peers.close()
         if self.spoiled or self.running.has_ended:
             self._restart()
+        self._habits = Habits()
         self.deadline = time.monotonic() + seconds * self.scale
 
     def connect(self) -> Peer:
@@ -76,7 +78,9 @@ class Subject:
 
         :raises CheckFailed: the server takes none.
         """
-        return self._peers.enter_context(Peer(self.running.endpoint, self.patience, self.deadline))
+        return self._peers.enter_context(
+            Peer(self.running.endpoint, self.patience, self.deadline, self._habits)
+        )
 
     def answers(self, message: bytes) -> None:
         """See a fresh client get the words of *message* back, whatever is around them.
