@@ -20,7 +20,7 @@ __all__ = ["CheckFailed", "CheckSkipped", "Peer", "shown"]
 SHOWN = 16
 """Bytes that are shown on each side of the first difference: a line of a hex dump."""
 
-CHATTER = 65536
+CHATTER = 1024 * 1024
 """Bytes beside what is waited for that are put up with; a server may print for ever."""
 
 KNOCK_AGAIN = 1.5
