@@ -17,9 +17,8 @@ TOGETHER = 8
 
 BROKEN = strange_servers("broken_servers")
 
-BATCHES = [
-    BROKEN[begin :: -(-len(BROKEN) // TOGETHER)] for begin in range(-(-len(BROKEN) // TOGETHER))
-]
+_COUNT = -(-len(BROKEN) // TOGETHER)
+BATCHES = [BROKEN[begin::_COUNT] for begin in range(_COUNT)]
 
 
 @pytest.fixture(autouse=True)
@@ -59,4 +58,5 @@ def test_it_fails_what_names_its_fault_and_no_more(batch: list[Strange], tmp_pat
             for name in set(failures) - broken.fails:
                 yield f"{broken.path.name} fails {name}: {failures[name]}"
 
-    assert list(wrong()) == []
+    if complaints := "\n".join(wrong()):
+        pytest.fail(complaints)
