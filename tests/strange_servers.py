@@ -53,7 +53,7 @@ class Strange(NamedTuple):
 
     def _program(self, folder: Path) -> str:
         if self.path.suffix == ".py":
-            return f"{sys.executable} -I {self.path}"
+            return f"{sys.executable} -I -S {self.path}"
         if self.path.suffix == ".js":
             return f"{needed('node')} {self.path}"
         made = folder / self.path.stem
@@ -94,5 +94,5 @@ def failed(results: list[Result]) -> dict[str, str]:
 
 def _constant(text: str, name: str) -> str | None:
     """The string after *name*, which may be in several pieces."""
-    found = re.search(rf'\b{name}\b[ =(]*((?:"[^"]*"[\s\\]*)+)', text)
+    found = re.search(rf'\b{name}\b[\s=(]*((?:"[^"]*"[\s\\]*)+)', text)
     return "".join(re.findall(r'"([^"]*)"', found[1])) if found else None

@@ -47,6 +47,9 @@ RFC_862 = "RFC 862"
 ENDING = 0.1
 """Seconds for the news that a server has ended, after what its end did to a client."""
 
+AFTER_LISTENING = 2.0
+"""Seconds for a server that has closed its listening socket to have ended."""
+
 
 class Outcome(enum.StrEnum):
     """How a check went."""
@@ -273,7 +276,7 @@ def _run_once(subject: Subject, check: Check) -> tuple[Result, bool]:
         outcome, expected, got = Outcome.FAIL, failure.expected, failure.got
     seconds = time.monotonic() - began
     if outcome is Outcome.FAIL and running.pid is not None:
-        running.wait(ENDING)
+        running.wait(ENDING if subject.listens() else AFTER_LISTENING)
         if running.has_ended:
             got += _end_of(subject)
     subject.fresh = False

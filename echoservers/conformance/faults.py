@@ -15,6 +15,9 @@ UNP_SIGPIPE = "UNP vol. 1, 5.13"
 TIMES = 3
 """How often a client does it: some faults show at the second only."""
 
+LEFT_OVER = 0.1
+"""Seconds for what has been answered; the end of the stream ends them."""
+
 STALL = 0.05
 """Seconds without progress after which a server is taken to be in the middle of an answer."""
 
@@ -67,5 +70,7 @@ def gone_in_mid_line(subject: Subject) -> None:
     for _ in range(TIMES):
         peer = subject.connect()
         peer.say(b"half a li")
+        peer.finish()
+        peer.overhear(LEFT_OVER)  # a close with answers unread would be a reset, too
         peer.close()
     subject.serves()

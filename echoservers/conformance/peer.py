@@ -21,7 +21,7 @@ __all__ = ["CheckFailed", "CheckSkipped", "Peer", "shown", "tls_context"]
 SHOWN = 16
 """Bytes that are shown on each side of the first difference: a line of a hex dump."""
 
-CHATTER = 65536
+CHATTER = 1024 * 1024
 """Bytes beside what is waited for that are put up with; a server may print for ever."""
 
 KNOCK_AGAIN = 1.5

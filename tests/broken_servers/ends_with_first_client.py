@@ -4,8 +4,9 @@ import socket
 import sys
 
 FAILS = (
-    "clients.one-after-another clients.queue clients.churn faults.reset faults.reset-in-mid- "
-    "echo faults.close-without-reading faults.close-in-queue faults.gone-in-mid-line"
+    "clients.one-after-another clients.queue clients.churn faults.reset "
+    "faults.reset-in-mid-echo faults.close-without-reading faults.close-in-queue "
+    "faults.gone-in-mid-line"
 )
 LEVEL = "iterative"
 

@@ -11,7 +11,7 @@ connection = None
 
 def serve(reader):
     try:
-        while data := reader.recv(4096):
+        while data := reader.recv(65536):
             connection.sendall(data)
         reader.shutdown(socket.SHUT_RDWR)
     except OSError:

@@ -5,8 +5,9 @@ import sys
 import threading
 
 FAILS = (
-    "bytes.every-value bytes.line-ends bytes.split-characters streams.fragments streams.many- "
-    "messages streams.large streams.late-reader streams.back-pressure streams.end-after-much"
+    "bytes.every-value bytes.line-ends bytes.split-characters streams.fragments "
+    "streams.many-messages streams.large streams.late-reader streams.back-pressure "
+    "streams.end-after-much"
 )
 FRAMING = "lines"
 
