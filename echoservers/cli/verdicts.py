@@ -56,21 +56,24 @@ def required_by(check: Check) -> str:
 
 
 class Verdicts:
-    """Shows events; `show` prints a line, which at a terminal is coloured."""
+    """Shows events; `show` prints a line, which at a terminal is coloured.
 
-    def __init__(self, jobs: Sequence[Job]) -> None:
+    :param many: whether a line is a target; else it is a check of the only one.
+    """
+
+    def __init__(self, jobs: Sequence[Job], many: bool) -> None:
         self._jobs = jobs
         self._began = time.monotonic()
         self._running: dict[int, int] = {}
         self._ended = self._failed = 0
-        self._many = len(jobs) > 1
+        self._many = many
         names = [escape(job.target.name, None) for job in jobs]
         ids = [name for job in jobs for name in job.checks]
         self._width = max(map(len, names if self._many else ids), default=0)
         if not self._many:
             count = len(jobs[0].checks)
-            checks = f"{count} check{'' if count == 1 else 's'}"
-            self.show(Words("", f"{names[0]}: {checks}, as {_a(str(jobs[0].level))} server"))
+            held = f", as {_a(str(jobs[0].level))} server" if jobs[0].target.is_stream else ""
+            self.show(Words("", f"{names[0]}: {count} check{'' if count == 1 else 's'}{held}"))
 
     def show(self, words: Words) -> None:
         """One line, for good."""
@@ -178,7 +181,7 @@ def _points(score: Score | None) -> str:
 
 
 @contextmanager
-def verdicts(jobs: Sequence[Job]) -> Iterator[Verdicts]:
+def verdicts(jobs: Sequence[Job], many: bool) -> Iterator[Verdicts]:
     """What shows *jobs* here: with rich where there is a terminal for it, else plain."""
     if sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb":
         try:
@@ -189,17 +192,17 @@ def verdicts(jobs: Sequence[Job]) -> Iterator[Verdicts]:
         else:
             console = Console(markup=False, highlight=False, emoji=False)
             with Live(console=console, auto_refresh=False, transient=True) as live:
-                yield _Coloured(jobs, live)
+                yield _Coloured(jobs, many, live)
             return
-    yield Verdicts(jobs)
+    yield Verdicts(jobs, many)
 
 
 class _Coloured(Verdicts):
     """At a terminal."""
 
-    def __init__(self, jobs: Sequence[Job], live: Any) -> None:
+    def __init__(self, jobs: Sequence[Job], many: bool, live: Any) -> None:
         self._live = live
-        super().__init__(jobs)
+        super().__init__(jobs, many)
 
     def show(self, words: Words) -> None:
         from rich.text import Text

@@ -22,6 +22,8 @@ class Job(NamedTuple):
     timeout_scale: float = 1.0
     repeat: int = 1
     expect_design: str | None = None
+    look: bool = True
+    """Whether to see what design it has."""
     limits: Limits | None = None
     """For what is started."""
     build: tuple[str, ...] = ()

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from ..addresses import parse_endpoint
 from ..targets import Level, Limits, RunningTarget, Target, TargetError
+from ..targets.running import START_TIME
 from ..timeouts import limit_waits
 from .peer import CheckFailed, CheckSkipped, Peer
 
@@ -188,4 +189,4 @@ class Subject:
         self.fresh, self.spoiled = True, False
 
     def _start(self) -> RunningTarget:
-        return RunningTarget(self.target, limits=self._limits)
+        return RunningTarget(self.target, limits=self._limits, start_time=START_TIME * self.scale)
