@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 import pytest
 
 from check_samples import BAD, GOOD, TWO, write
+from echoservers.cli import main
 from support import PATIENCE, ROOT, program, run_cli, serving, state_of, wait_until
 from terminal import Terminal, why_no_terminal
 
@@ -58,8 +59,8 @@ def test_a_failure_shows_what_was_expected_and_what_came(folder: Path) -> None:
     assert done.returncode == 1
     shown = without_times(done.stdout)
     assert "FAIL  bytes.every-value TIME  Each of the 256 byte values" in shown
-    assert "(RFC 862)\n      expected at byte 12:\n        04 05 06 07 08 09 0a 0b 0c" in shown
-    assert "      got\n        04 05 06 07 08 09 0a 0b 3f" in shown
+    assert re.search(r"\(RFC 862\)\n      expected at byte \d+:\n        [\da-f ]* 0c ", shown)
+    assert re.search(r"\n      got\n        [\da-f ]* 3f [\da-f ]*\|", shown)
     assert "1 passed, 1 failed, in TIME" in shown
 
 
@@ -159,20 +160,30 @@ def test_nothing_that_a_server_prints_is_taken_for_ours(folder: Path) -> None:
         (["tcp", "--jsn", "a"], "unknown argument --jsn (did you mean --json?)"),
     ],
 )
-def test_wrong_usage_is_one_line_and_2(folder: Path, arguments: list[str], message: str) -> None:
-    done = check(*arguments, cwd=folder, env={"PYTHONPATH": str(ROOT)})
-    assert done.returncode == 2, done
-    assert done.stdout == ""
-    assert message in done.stderr
-    assert done.stderr.count("\n") == 1
+def test_wrong_usage_is_one_line_and_2(
+    folder: Path,
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(folder)
+    assert main(["check", *arguments]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert message in shown.err
+    assert shown.err.count("\n") == 1
     assert os.listdir(folder) == []
 
 
-def test_a_wrong_rubric_is_told_before_anything_runs(folder: Path) -> None:
+def test_a_wrong_rubric_is_told_before_anything_runs(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (folder / "r.toml").write_text("[groups]\nstreems = 1")
-    done = check("tcp", "--rubric", str(folder / "r.toml"))
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "there is no group 'streems' (did you mean streams?)" in done.stderr
+    assert main(["check", "tcp", "--rubric", str(folder / "r.toml")]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "there is no group 'streems' (did you mean streams?)" in shown.err
 
 
 def test_a_target_that_ends_cannot_be_started_or_reached_is_3(folder: Path) -> None:

@@ -9,13 +9,11 @@ from collections.abc import Sequence
 from ..conformance.design import DESIGNS, neutral_name
 from ..conformance.engine import CHECKS, SUBJECTS, select_checks
 from ..conformance.job import Job, Run
-from ..conformance.junit import as_junit
 from ..conformance.pool import Ended, Pool
 from ..conformance.results import many_as_json, one_as_json
 from ..conformance.rubric import Rubric, Score, read_rubric
 from ..conformance.saving import check_writable, save
 from ..conformance.submissions import find_submissions, read_build, submission_target
-from ..conformance.tables import as_csv, as_html, check_table
 from ..errors import OptionError
 from ..hints import did_you_mean
 from ..options import count
@@ -277,6 +275,8 @@ def _check(
 def _check_files(given: argparse.Namespace) -> None:
     """See that the results can be saved, before they are there."""
     if given.table is not None:
+        from ..conformance.tables import check_table
+
         check_table(given.table)
     paths = [path for path in (given.json, given.junit, given.table) if path is not None]
     for path in paths:
@@ -295,8 +295,12 @@ def _save(
     if given.json is not None:
         save(given.json, many_as_json(runs, scores) if many else one_as_json(runs[0], scores[0]))
     if given.junit is not None:
+        from ..conformance.junit import as_junit
+
         save(given.junit, as_junit(runs))
     if given.table is not None:
+        from ..conformance.tables import as_csv, as_html
+
         table = as_csv if given.table.endswith(".csv") else as_html
         save(given.table, table(runs, scores, rubric))
 
