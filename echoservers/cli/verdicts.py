@@ -7,7 +7,6 @@ read as markup.
 """
 
 import os
-import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -15,16 +14,13 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from ..conformance.engine import Check, Outcome, Result
-from ..conformance.job import Job, Run
+from ..conformance.job import Job, Run, failure_lines
 from ..conformance.pool import Began, Ended, Made
 from ..conformance.rubric import Score
 from ..log import escape
 from . import say
 
 __all__ = ["Verdicts", "Words", "verdicts"]
-
-DUMP = re.compile(r"(?:[0-9a-f]{2} )+\|")
-"""Where bytes begin, as `conformance.peer.shown` has them."""
 
 WORDS = {Outcome.PASS: "pass", Outcome.FAIL: "FAIL", Outcome.SKIP: "skip"}
 COLOURS = {"pass": "green", "FAIL": "red", "skip": "yellow"}
@@ -35,19 +31,6 @@ class Words(NamedTuple):
 
     word: str
     rest: str
-
-
-def failure_of(result: Result) -> list[str]:
-    """What was expected and what came; bytes on lines of their own, to be compared."""
-    lines = []
-    for label, said in (("expected", result.expected), ("got", result.got)):
-        text = escape(said, None)
-        dump = DUMP.search(text)
-        if dump is None:
-            lines.append(f"{label} {text}")
-        else:
-            lines += [f"{label} {text[: dump.start()]}".rstrip(), f"  {text[dump.start() :]}"]
-    return lines
 
 
 def required_by(check: Check) -> str:
@@ -121,7 +104,7 @@ class Verdicts:
         row = f"{name}  {result.seconds:7.3f} s  {escape(text, None)}"
         self.show(Words(WORDS[result.outcome], row))
         if result.outcome is Outcome.FAIL:
-            for line in failure_of(result):
+            for line in failure_lines(result):
                 self.show(Words("", f"      {line}"))
 
     def _end(self, run: Run, score: Score | None) -> None:
@@ -142,7 +125,7 @@ class Verdicts:
     def _failures(self, run: Run) -> None:
         for result in run.report.failed:
             self.show(Words("", f"      {result.check.id}: {required_by(result.check)}"))
-            for line in failure_of(result):
+            for line in failure_lines(result):
                 self.show(Words("", f"        {line}"))
         if run.error is not None:
             self.show(Words("", f"      {escape(run.error, None)}"))
