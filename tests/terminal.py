@@ -18,9 +18,13 @@ class Terminal:
     """``python -m echoservers ...`` with a pseudo-terminal for its standard streams.
 
     :param stdout: a file for its standard output, instead.
+    :param term: the kind of terminal; of a dumb one escape sequences are none of the line
+        editor's.
     """
 
-    def __init__(self, *arguments: str, stdout: IO[bytes] | None = None) -> None:
+    def __init__(
+        self, *arguments: str, stdout: IO[bytes] | None = None, term: str = "dumb", **env: str
+    ) -> None:
         self._ours, its = pty.openpty()
         self.process = subprocess.Popen(
             ["setsid", "--ctty", sys.executable, "-m", "echoservers", *arguments],
@@ -30,8 +34,9 @@ class Terminal:
             env={
                 **os.environ,
                 "PYTHONPATH": str(ROOT),
-                "TERM": "dumb",  # so that escape sequences are none of the line editor's
                 "INPUTRC": os.devnull,
+                "TERM": term,
+                **env,
             },
         )
         os.close(its)

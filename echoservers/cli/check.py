@@ -9,13 +9,11 @@ from collections.abc import Sequence
 from ..conformance.design import DESIGNS, neutral_name
 from ..conformance.engine import CHECKS, SUBJECTS, select_checks
 from ..conformance.job import Job, Run
-from ..conformance.junit import as_junit
 from ..conformance.pool import Ended, Pool
 from ..conformance.results import many_as_json, one_as_json
 from ..conformance.rubric import Rubric, Score, read_rubric
 from ..conformance.saving import check_writable, save
 from ..conformance.submissions import find_submissions, read_build, submission_target
-from ..conformance.tables import as_csv, as_html, check_table
 from ..errors import OptionError
 from ..hints import did_you_mean
 from ..options import count
@@ -55,9 +53,10 @@ def run(arguments: list[str]) -> int:
         raise OptionError("no check that is left applies; --list shows all")
     _check_files(given)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end in order, as by Ctrl-C
-    runs, scores = _check(jobs, _at_once(given), rubric)
-    _save(given, runs, scores, rubric)
-    return _exit_code(runs)
+    many = len(jobs) > 1 or given.submissions is not None
+    runs, scores = _check(jobs, _at_once(given), rubric, many)
+    _save(given, runs, scores, rubric, many)
+    return _exit_code(runs, many)
 
 
 def _parser() -> Parser:
@@ -238,6 +237,7 @@ def _job(target: Target, given: argparse.Namespace) -> Job:
         given.timeout_scale,
         given.repeat,
         given.expect_design,
+        not given.only or given.expect_design is not None,
         _limits(given),
         tuple(read_build(given.build)),
         given.submissions is not None and target.directory is None,
@@ -254,12 +254,12 @@ def _at_once(given: argparse.Namespace) -> int:
 
 
 def _check(
-    jobs: Sequence[Job], most: int, rubric: Rubric | None
+    jobs: Sequence[Job], most: int, rubric: Rubric | None, many: bool
 ) -> tuple[list[Run], list[Score | None]]:
     """Run *jobs* and show it; the results in their order."""
     runs: dict[int, Run] = {}
     scores: dict[int, Score | None] = {}
-    with Pool(jobs, most) as pool, verdicts(jobs) as shown:
+    with Pool(jobs, most) as pool, verdicts(jobs, many) as shown:
         for event in pool.events():
             score = None
             if isinstance(event, Ended):
@@ -275,6 +275,8 @@ def _check(
 def _check_files(given: argparse.Namespace) -> None:
     """See that the results can be saved, before they are there."""
     if given.table is not None:
+        from ..conformance.tables import check_table
+
         check_table(given.table)
     paths = [path for path in (given.json, given.junit, given.table) if path is not None]
     for path in paths:
@@ -288,23 +290,27 @@ def _save(
     runs: Sequence[Run],
     scores: Sequence[Score | None],
     rubric: Rubric | None,
+    many: bool,
 ) -> None:
     if given.json is not None:
-        one = len(runs) == 1 and given.submissions is None
-        save(given.json, one_as_json(runs[0], scores[0]) if one else many_as_json(runs, scores))
+        save(given.json, many_as_json(runs, scores) if many else one_as_json(runs[0], scores[0]))
     if given.junit is not None:
+        from ..conformance.junit import as_junit
+
         save(given.junit, as_junit(runs))
     if given.table is not None:
+        from ..conformance.tables import as_csv, as_html
+
         table = as_csv if given.table.endswith(".csv") else as_html
         save(given.table, table(runs, scores, rubric))
 
 
-def _exit_code(runs: Sequence[Run]) -> int:
+def _exit_code(runs: Sequence[Run], many: bool) -> int:
     """What the results come to.
 
     :raises TargetError: the only target could not be started or reached.
     """
-    if len(runs) == 1 and runs[0].error is not None:
+    if not many and runs[0].error is not None:
         raise TargetError(runs[0].error)
     if any(run.report.failed for run in runs):
         return FAILED

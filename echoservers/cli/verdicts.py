@@ -7,7 +7,6 @@ read as markup.
 """
 
 import os
-import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -15,16 +14,13 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from ..conformance.engine import Check, Outcome, Result
-from ..conformance.job import Job, Run
+from ..conformance.job import Job, Run, failure_lines
 from ..conformance.pool import Began, Ended, Made
 from ..conformance.rubric import Score
 from ..log import escape
 from . import say
 
 __all__ = ["Verdicts", "Words", "verdicts"]
-
-DUMP = re.compile(r"(?:[0-9a-f]{2} )+\|")
-"""Where bytes begin, as `conformance.peer.shown` has them."""
 
 WORDS = {Outcome.PASS: "pass", Outcome.FAIL: "FAIL", Outcome.SKIP: "skip"}
 COLOURS = {"pass": "green", "FAIL": "red", "skip": "yellow"}
@@ -37,40 +33,30 @@ class Words(NamedTuple):
     rest: str
 
 
-def failure_of(result: Result) -> list[str]:
-    """What was expected and what came; bytes on lines of their own, to be compared."""
-    lines = []
-    for label, said in (("expected", result.expected), ("got", result.got)):
-        text = escape(said, None)
-        dump = DUMP.search(text)
-        if dump is None:
-            lines.append(f"{label} {text}")
-        else:
-            lines += [f"{label} {text[: dump.start()]}".rstrip(), f"  {text[dump.start() :]}"]
-    return lines
-
-
 def required_by(check: Check) -> str:
     """The requirement and its source."""
     return f"{check.requirement} ({check.source})"
 
 
 class Verdicts:
-    """Shows events; `show` prints a line, which at a terminal is coloured."""
+    """Shows events; `show` prints a line, which at a terminal is coloured.
 
-    def __init__(self, jobs: Sequence[Job]) -> None:
+    :param many: whether a line is a target; else it is a check of the only one.
+    """
+
+    def __init__(self, jobs: Sequence[Job], many: bool) -> None:
         self._jobs = jobs
         self._began = time.monotonic()
         self._running: dict[int, int] = {}
         self._ended = self._failed = 0
-        self._many = len(jobs) > 1
+        self._many = many
         names = [escape(job.target.name, None) for job in jobs]
         ids = [name for job in jobs for name in job.checks]
         self._width = max(map(len, names if self._many else ids), default=0)
         if not self._many:
             count = len(jobs[0].checks)
-            checks = f"{count} check{'' if count == 1 else 's'}"
-            self.show(Words("", f"{names[0]}: {checks}, as {_a(str(jobs[0].level))} server"))
+            held = f", as {_a(str(jobs[0].level))} server" if jobs[0].target.is_stream else ""
+            self.show(Words("", f"{names[0]}: {count} check{'' if count == 1 else 's'}{held}"))
 
     def show(self, words: Words) -> None:
         """One line, for good."""
@@ -118,7 +104,7 @@ class Verdicts:
         row = f"{name}  {result.seconds:7.3f} s  {escape(text, None)}"
         self.show(Words(WORDS[result.outcome], row))
         if result.outcome is Outcome.FAIL:
-            for line in failure_of(result):
+            for line in failure_lines(result):
                 self.show(Words("", f"      {line}"))
 
     def _end(self, run: Run, score: Score | None) -> None:
@@ -139,7 +125,7 @@ class Verdicts:
     def _failures(self, run: Run) -> None:
         for result in run.report.failed:
             self.show(Words("", f"      {result.check.id}: {required_by(result.check)}"))
-            for line in failure_of(result):
+            for line in failure_lines(result):
                 self.show(Words("", f"        {line}"))
         if run.error is not None:
             self.show(Words("", f"      {escape(run.error, None)}"))
@@ -178,7 +164,7 @@ def _points(score: Score | None) -> str:
 
 
 @contextmanager
-def verdicts(jobs: Sequence[Job]) -> Iterator[Verdicts]:
+def verdicts(jobs: Sequence[Job], many: bool) -> Iterator[Verdicts]:
     """What shows *jobs* here: with rich where there is a terminal for it, else plain."""
     if sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb":
         try:
@@ -189,17 +175,17 @@ def verdicts(jobs: Sequence[Job]) -> Iterator[Verdicts]:
         else:
             console = Console(markup=False, highlight=False, emoji=False)
             with Live(console=console, auto_refresh=False, transient=True) as live:
-                yield _Coloured(jobs, live)
+                yield _Coloured(jobs, many, live)
             return
-    yield Verdicts(jobs)
+    yield Verdicts(jobs, many)
 
 
 class _Coloured(Verdicts):
     """At a terminal."""
 
-    def __init__(self, jobs: Sequence[Job], live: Any) -> None:
+    def __init__(self, jobs: Sequence[Job], many: bool, live: Any) -> None:
         self._live = live
-        super().__init__(jobs)
+        super().__init__(jobs, many)
 
     def show(self, words: Words) -> None:
         from rich.text import Text

@@ -214,11 +214,13 @@ def check_target(
     checks: Iterable[Check],
     tell: Callable[[Result], None] = lambda _: None,
     repeat: int = 1,
+    look: bool = True,
 ) -> Report:
     """Run *checks* on *subject*, one after the other.
 
     :param tell: is called with each result as it comes.
     :param repeat: how often to run each; one failure is a failure.
+    :param look: whether to see what design it has, which takes a second.
     :raises TargetError: the server has ended and cannot be started again.
     """
     report = Report(subject.target.name, None, [])
@@ -232,7 +234,7 @@ def check_target(
             result = again._replace(seconds=result.seconds + again.seconds)
         report.results.append(result)
         tell(result)
-    return report._replace(design=_design_of(subject))
+    return report._replace(design=_design_of(subject) if look else None)
 
 
 def _design_of(subject: Subject) -> str | None:

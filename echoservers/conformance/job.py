@@ -4,12 +4,17 @@ Both cross the pipe between the program that is asked and the one that checks (`
 as lines of JSON.
 """
 
+import re
 from typing import Any, NamedTuple, Self
 
+from ..log import escape
 from ..targets import Level, Limits, Target
 from .engine import CHECKS, Check, Outcome, Report, Result
 
-__all__ = ["Job", "Run", "result_from", "result_to"]
+__all__ = ["Job", "Run", "failure_lines", "result_from", "result_to"]
+
+DUMP = re.compile(r"(?:[0-9a-f]{2} )+\|")
+"""Where bytes begin, as `peer.shown` has them."""
 
 
 class Job(NamedTuple):
@@ -22,6 +27,8 @@ class Job(NamedTuple):
     timeout_scale: float = 1.0
     repeat: int = 1
     expect_design: str | None = None
+    look: bool = True
+    """Whether to see what design it has."""
     limits: Limits | None = None
     """For what is started."""
     build: tuple[str, ...] = ()
@@ -81,6 +88,19 @@ class Run(NamedTuple):
         """The checks that were to be made when the error came."""
         made = {result.check.id for result in self.report.results}
         return [CHECKS[name] for name in self.job.checks if name not in made]
+
+
+def failure_lines(result: Result) -> list[str]:
+    """What was expected and what came; bytes on lines of their own, to be compared."""
+    lines = []
+    for label, said in (("expected", result.expected), ("got", result.got)):
+        text = escape(said, None)
+        dump = DUMP.search(text)
+        if dump is None:
+            lines.append(f"{label} {text}")
+        else:
+            lines += [f"{label} {text[: dump.start()]}".rstrip(), f"  {text[dump.start() :]}"]
+    return lines
 
 
 def result_to(result: Result) -> dict[str, Any]:

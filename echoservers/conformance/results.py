@@ -67,7 +67,7 @@ def _points(score: Score) -> dict[str, Any]:
         "total": score.total,
         "of": score.of,
         "groups": {
-            item.name: {"points": item.points, "of": item.of, "left_out": item.left_out}
+            item.name: {"points": round(item.points, 4), "of": item.of, "left_out": item.left_out}
             for item in score.items
         },
     }

@@ -86,7 +86,7 @@ class Rubric(NamedTuple):
         of = math.fsum(item.of for item in items if not item.left_out)
         if self.total is not None and of:
             points, of = points * self.total / of, self.total
-        return Score(items, round(points, 4), round(of, 4))
+        return Score(items, round(points, 2), round(of, 2))
 
     def _item(self, name: str, of: float, passed: list[bool]) -> Item:
         if not passed:
@@ -94,7 +94,7 @@ class Rubric(NamedTuple):
         share = sum(passed) / len(passed)
         if name in self.all_or_nothing:
             share = float(all(passed))
-        return Item(name, round(of * share, 4), of, left_out=False)
+        return Item(name, of * share, of, left_out=False)
 
 
 def read_rubric(path: str) -> Rubric:

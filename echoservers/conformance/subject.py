@@ -10,6 +10,7 @@ from typing import Any, Self
 from ..addresses import parse_endpoint
 from ..targets import Level, Limits, RunningTarget, Target, TargetError
 from ..targets.listening import is_listening
+from ..targets.running import START_TIME
 from ..timeouts import limit_waits
 from .peer import CheckFailed, CheckSkipped, Habits, Peer
 
@@ -198,4 +199,4 @@ class Subject:
         self.fresh, self.spoiled = True, False
 
     def _start(self) -> RunningTarget:
-        return RunningTarget(self.target, limits=self._limits)
+        return RunningTarget(self.target, limits=self._limits, start_time=START_TIME * self.scale)

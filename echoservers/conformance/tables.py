@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ..errors import OptionError
 from .engine import SUBJECTS, Outcome
-from .job import Run
+from .job import Run, failure_lines
 from .rubric import Rubric, Score
 
 __all__ = ["as_csv", "as_html", "check_table"]
@@ -89,6 +89,7 @@ def as_html(runs: Sequence[Run], scores: Sequence[Score | None], rubric: Rubric 
         title=(rubric and rubric.title) or "Echo servers, checked",
         columns=columns,
         rows=rows,
+        lines=failure_lines,
         with_points=rubric is not None,
         passed=sum(run.passed for run in runs),
     )
@@ -106,7 +107,7 @@ def _cell(run: Run, score: Score | None, column: str) -> Cell:
         item = next(item for item in score.items if item.name == column)
         if item.left_out:
             return Cell("", "out")
-        return Cell(f"{item.points:g}", _state(item.points, item.of))
+        return Cell(f"{round(item.points, 2):g}", _state(item.points, item.of))
     made = [
         result.outcome
         for result in run.report.results

@@ -94,7 +94,7 @@ def _check(job: Job) -> Report:
     with Subject(job.target, job.level, job.timeout_scale, job.limits) as subject:
         subject.expected_design = job.expect_design
         checks = [CHECKS[name] for name in job.checks]
-        return check_target(subject, checks, _tell, job.repeat)
+        return check_target(subject, checks, _tell, job.repeat, job.look)
 
 
 def _tell(result: Result) -> None:
