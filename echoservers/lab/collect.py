@@ -142,7 +142,7 @@ def alike(notes: Iterable[str]) -> list[str]:
     return list(kept.values())
 
 
-_NUMBER = re.compile(r"\d[\d,.]*")
+_NUMBER = re.compile(r"(?<![\w.])\d[\d,.]*")  # not the 99 of p99
 
 
 def _numbers(note: str) -> list[float]:
