@@ -145,6 +145,7 @@ def test_a_full_disk_is_said_in_one_line(tmp_path: Path) -> None:
         (("nosuch",), "there is no mode 'nosuch'"),
         (("tcp", "--experiment", "scalin"), "did you mean scaling?"),
         (("tcp", "--set", "colour=1"), "no experiment that is run has 'colour'"),
+        (("tcp", "--set", "idle.conections=1"), "did you mean idle.connections"),
         (("tcp", "--set", "connections"), "expected PARAMETER=VALUE"),
         (("tcp", "--experiment", "scaling", "--set", "connections=x"), "expected whole numbers"),
         (("tcp", "--experiment", "work", "--set", "milliseconds=1,2"), "give one value"),
@@ -178,6 +179,16 @@ def test_wrong_usage_is_one_line_and_makes_nothing(
     (line,) = lines
     assert said in line
     assert not os.listdir(tmp_path)
+
+
+def test_a_setting_can_be_for_one_experiment() -> None:
+    from echoservers.cli import compare as command
+
+    given = command._parser().parse(["--quick", "--set", "idle.connections=0,5", "--set=size=9"])
+    made = {experiment.name: experiment for experiment in command._experiments(given)}
+    assert made["idle"].values == (0, 5)
+    assert made["scaling"].values == (1, 16, 64)
+    assert made["scaling"].fixed["size"] == made["churn"].fixed["size"] == 9
 
 
 def test_without_the_extra_it_says_what_to_install(

@@ -66,7 +66,13 @@ def _parser() -> Parser:
     add("--repeats", type=_number(int, 1, 1000), metavar="N", help="fresh server processes")
     add("--duration", type=_number(float, 0.05, 3600), metavar="S", help="seconds of a cell")
     add("--warmup", type=_number(float, 0, 3600), metavar="S", help="seconds dropped before it")
-    add("--set", action="append", default=[], metavar="PARAMETER=VALUES", help="connections=1,4")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PARAMETER=VALUES",
+        help="connections=1,4; of one: idle.connections=0,100",
+    )
     add("--baseline", metavar="NAME", help="what the others are held against (default: the first)")
     add("--seed", type=_number(int, 0, 2**31), default=1, metavar="N", help="of every order")
     add("--output", type=Path, metavar="DIR", help=f"for the results (default: in {FOLDER})")
@@ -161,21 +167,20 @@ def _with_timing(experiment: "Experiment", given: argparse.Namespace) -> "Experi
 
 def _with_settings(experiments: "list[Experiment]", texts: list[str]) -> "list[Experiment]":
     for text in texts:
-        parameter, equals, values = text.partition("=")
-        parameter = parameter.strip().replace("-", "_")
+        place, equals, values = text.partition("=")
+        only, _, parameter = place.strip().rpartition(".")
+        parameter = parameter.replace("-", "_")
         given = [value.strip() for value in values.split(",") if value.strip()]
         if not equals or not given:
             raise OptionError(f"--set {text!r}: expected PARAMETER=VALUE,VALUE,...")
-        if not any(experiment.has(parameter) for experiment in experiments):
-            known = sorted({name for each in experiments for name in each.parameters()})
+        meant = [e for e in experiments if e.has(parameter) and only in ("", e.name)]
+        if not meant:
+            known = sorted({f"{e.name}.{name}" for e in experiments for name in e.parameters()})
             raise OptionError(
-                f"--set {text!r}: no experiment that is run has {parameter!r}"
-                f"{did_you_mean(parameter, known)}; they have {', '.join(known)}"
+                f"--set {text!r}: no experiment that is run has {place.strip()!r}"
+                f"{did_you_mean(place.strip(), known)}; they have {', '.join(known)}"
             )
-        experiments = [
-            experiment.set(parameter, given) if experiment.has(parameter) else experiment
-            for experiment in experiments
-        ]
+        experiments = [e.set(parameter, given) if e in meant else e for e in experiments]
     return experiments
 
 

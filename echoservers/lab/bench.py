@@ -306,15 +306,13 @@ class Bench:
         sample: Sample, values: npt.NDArray[np.float64], names: dict[str, float]
     ) -> None:
         """Those percentiles of *values* that their number carries; a note says which it cannot."""
-        missing = []
         for name, quantile in names.items():
             found = percentile(values, quantile)
             if found is None:
-                missing.append(f"{name} (needs {needed_samples(quantile):,})")
+                needed = needed_samples(quantile)
+                sample.notes.append(f"{name} needs {needed:,} samples a run: there were fewer")
             else:
                 sample.figures[name] = found
-        if missing:
-            sample.notes.append(f"too few samples in a run for {', '.join(missing)}")
 
     def explained(self, what: str) -> str:
         """*what* went wrong, with how the server has ended and its last words."""

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import median
 
 from . import results
@@ -19,7 +19,7 @@ class Collection:
     """The samples of one experiment, as they come in.
 
     :param baseline: the target that the others are held against.
-    :param reference: the one whose figures `Experiment.derive` is given.
+    :param references: by target, the one whose figures `Experiment.derive` is given as well.
     """
 
     def __init__(
@@ -28,13 +28,13 @@ class Collection:
         targets: Sequence[str],
         *,
         baseline: str | None,
-        reference: str | None,
+        references: Mapping[str, str],
         seed: int,
     ) -> None:
         self._experiment = experiment
         self._targets = targets
         self._baseline = baseline
-        self._reference = reference
+        self._references = references
         self._seed = seed
         self._rounds = experiment.timing.repeats
         self._samples: dict[Key, list[Sample | None]] = {}
@@ -94,7 +94,7 @@ class Collection:
         """The figures of one run, with those that are derived from the reference's."""
         own, reference = (
             self._samples.get(_key(name, parameters), [None] * self._rounds)[turn]
-            for name in (target, self._reference or "")
+            for name in (target, self._references.get(target, ""))
         )
         if own is None:
             return {}
@@ -142,7 +142,7 @@ def alike(notes: Iterable[str]) -> list[str]:
     return list(kept.values())
 
 
-_NUMBER = re.compile(r"\d[\d,.]*")
+_NUMBER = re.compile(r"(?<![\w.])\d[\d,.]*")  # not the 99 of p99
 
 
 def _numbers(note: str) -> list[float]:

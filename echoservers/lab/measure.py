@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from ..errors import OptionError
 from ..registry import parse_mode_spec
 from ..targets import Target, TargetError
 from . import results
@@ -191,15 +192,11 @@ class _Run:
                 subject = subject_of(target)
                 subject.reference = True
                 self._found.targets.append(subject)
-        reference = None
-        if experiment.reference is not None:
-            models = {t.name: subject_of(t).model for t in targets}
-            reference = next((n for n in names if models[n] == experiment.reference), None)
         collection = Collection(
             experiment,
             names,
             baseline=self._study.baseline,
-            reference=reference,
+            references=dict(_references(experiment, targets)),
             seed=self._study.seed,
         )
         self._found.experiments.append(collection.result())
@@ -237,6 +234,8 @@ class _Run:
     def _measured(visit: Visit, bench: Bench, parameters: Parameters) -> Sample:
         try:
             return visit.experiment.measure(bench, parameters)
+        except OptionError as error:  # a load that cannot be, as of no connections
+            return Sample(error=str(error))
         except OSError as error:  # of a client of ours: refused, reset, out of descriptors
             raise CellError(bench.explained(error.strerror or str(error))) from error
 
@@ -292,6 +291,16 @@ class _Run:
                 entry = asdict(ceiling)
                 self._found.calibration.append(entry | {"ceiling": entry.pop("rate")})
         return self._ceilings[key]
+
+
+def _references(experiment: Experiment, targets: Sequence[Target]) -> Iterator[tuple[str, str]]:
+    """The names of targets, each with that of the reference over its transport."""
+    for target in targets:
+        for other in targets:
+            wanted = experiment.reference is not None and other.transport == target.transport
+            if wanted and subject_of(other).model == experiment.reference:
+                yield target.name, other.name
+                break
 
 
 def _by_options(

@@ -110,7 +110,7 @@ def render(results: Results, sections: Sequence[Section], comparison: Comparison
     # A picture is markup of our own; names in it have been escaped where it was made.
     environment.filters["line"] = escape
     environment.filters["picture"] = lambda picture: Markup(picture.inline)
-    return environment.get_template(PAGE).render(
+    page: str = environment.get_template(PAGE).render(
         results=results,
         sections=sections,
         comparison=comparison,
@@ -124,6 +124,7 @@ def render(results: Results, sections: Sequence[Section], comparison: Comparison
         tables=TABLES,
         repeats=", ".join(str(r) for r in unique(s.experiment.repeats for s in sections)),
     )
+    return page
 
 
 def _settings(experiment: Experiment) -> str:

@@ -21,7 +21,7 @@ AT = {"connections": 1, "size": 64}
 
 
 def collected(**runs: list[Any]) -> Any:
-    made = Collection(experiment(), list(runs), baseline="base", reference=None, seed=1)
+    made = Collection(experiment(), list(runs), baseline="base", references={}, seed=1)
     for target, values in runs.items():
         for turn, value in enumerate(values):
             sample = value if isinstance(value, Sample) else Sample({"throughput": value})

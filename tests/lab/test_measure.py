@@ -56,8 +56,10 @@ def test_every_experiment_gives_its_figures(name: str) -> None:
 
 
 def test_churn_is_held_against_the_iterative_server_that_nobody_asked_for() -> None:
-    results, _ = run([Target.of_mode("threading-tcp")], short("churn"))
+    targets = [Target.of_mode(name) for name in ("unix-stream", "threading-tcp")]
+    results, _ = run(targets, short("churn"))
     assert [(t.name, t.reference) for t in results.targets] == [
+        ("unix-stream", False),
         ("threading-tcp", False),
         ("tcp", True),
     ]

@@ -72,7 +72,7 @@ def matplotlib_has_its_fonts(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.mark.parametrize("name", SHAPES)
 def test_report_of_an_experiment(tmp_path: Path, name: str) -> None:
     """Each by itself, so that the work is shared among the workers that run the tests."""
-    written = Written(tmp_path, sample_results((name,), servers=4, noisy=True, finished=False))
+    written = Written(tmp_path, sample_results((name,), servers=3, noisy=True, finished=False))
     assert written.reader.open == []
     assert len(written.reader.ids) == len(set(written.reader.ids))
     for words in ("AMD EPYC 7763", "noisy", "not finished", "server on 0", "--seed 1"):
@@ -135,7 +135,7 @@ def _tables_are_files(written: Written) -> None:
 
 
 def test_names_of_targets_are_escaped(tmp_path: Path) -> None:
-    results = sample_results(("scaling", "churn", "timeline", "fairness"), servers=3)
+    results = sample_results(("scaling", "churn", "timeline", "fairness"), servers=2)
     evil = "=cmd|' /C calc'!A0<script>alert(1)</script>$x_1$\x1b[31m"
     for thing in [*results.experiments[0].cells, *results.experiments[1].cells,
                   *results.experiments[2].cells, *results.experiments[3].cells]:  # fmt: skip
