@@ -85,7 +85,7 @@ def as_html(runs: Sequence[Run], scores: Sequence[Score | None], rubric: Rubric 
         (run, score, [_cell(run, score, column) for column in columns])
         for run, score in zip(runs, scores, strict=True)
     ]
-    return environment.from_string(page).render(
+    rendered: str = environment.from_string(page).render(
         title=(rubric and rubric.title) or "Echo servers, checked",
         columns=columns,
         rows=rows,
@@ -93,6 +93,7 @@ def as_html(runs: Sequence[Run], scores: Sequence[Score | None], rubric: Rubric 
         with_points=rubric is not None,
         passed=sum(run.passed for run in runs),
     )
+    return rendered
 
 
 def _columns(runs: Sequence[Run], rubric: Rubric | None) -> list[str]:
