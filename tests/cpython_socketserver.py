@@ -24,5 +24,23 @@ from test import test_socketserver  # noqa: E402 - it composes classes when it i
 # It compares the standard module's __all__ with its content, which was changed above.
 del test_socketserver.MiscTestCase.test_all
 
+_reaped = test_socketserver.MiscTestCase.test_threads_reaped
+
+
+def _some_threads_are_reaped(self: unittest.TestCase) -> None:
+    """It looks just behind ten clients whether any thread has ended: on a busy machine none
+    may have had a processor.  A server that kept them all would fail each time.
+    """
+    for _ in range(4):
+        try:
+            _reaped(self)
+        except AssertionError:
+            continue
+        return
+    _reaped(self)
+
+
+test_socketserver.MiscTestCase.test_threads_reaped = _some_threads_are_reaped
+
 if __name__ == "__main__":
     unittest.main(test_socketserver, verbosity=2)

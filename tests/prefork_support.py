@@ -42,7 +42,7 @@ def all_gone(pids: list[int]) -> bool:
 
 def ended_well(code: int, log: str) -> bool:
     """Whether nothing was cut and nothing else was logged."""
-    return code == 0 and re.fullmatch(r"drained \d connections?, aborted 0\n", log) is not None
+    return code == 0 and re.fullmatch(r"drained \d+ connections?, aborted 0\n", log) is not None
 
 
 def served_by(server: Program, pids: list[int]) -> tuple[socket.socket, int]:

@@ -162,6 +162,7 @@ SAMPLES = {
     "threads": ("30", "30"),
     "shared|flock|mutex|handoff|reuseport": ("flock", "'flock'"),
     "workers": ("3", "3"),
+    "datagrams": ("7", "7"),
 }
 
 

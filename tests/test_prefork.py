@@ -66,6 +66,7 @@ OVER_OTHERS = [
     if f"prefork-{model}-{transport}" in AVAILABLE
 ]
 """Every other model, each with every variant."""
+COUNTED = [pair for pair in ALL + OF_CHILDREN + OVER_OTHERS if pair[0] in SHARE]
 
 
 class WhichWorker(EchoHandler):
@@ -82,9 +83,7 @@ def worker_of(client: socket.socket) -> int:
 # --- who accepts ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("mode", "accept"), [pair for pair in ALL + OF_CHILDREN + OVER_OTHERS if pair[0] in SHARE]
-)
+@pytest.mark.parametrize(("mode", "accept"), COUNTED)
 def test_every_variant_serves_counts_and_ends(mode: str, accept: str, folder: Path) -> None:
     with serving(mode, folder, accept=accept) as server:
         for number in range(10):

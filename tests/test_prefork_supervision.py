@@ -1,5 +1,6 @@
 """The master and its workers: replaced, reloaded, added, removed, ended with it."""
 
+import contextlib
 import itertools
 import os
 import signal
@@ -15,11 +16,13 @@ from support import (
     PATIENCE,
     Program,
     children_of,
+    descriptors_of,
     echo,
     program,
     receive_all,
     receive_exactly,
     serve_arguments,
+    state_of,
     wait_until,
     zombies_of,
 )
@@ -258,6 +261,33 @@ def test_workers_are_added_and_removed_by_signals(accept: str, folder: Path) -> 
         with server.connect() as client:
             echo(client)
         assert len(listed()) == 1
+
+
+@pytest.mark.parametrize("accept", ["shared", "reuseport"])
+def test_a_worker_that_is_removed_serves_those_it_has_to_their_end(
+    accept: str, folder: Path
+) -> None:
+    with (
+        workers("prefork-threading-tcp", folder, "--accept", accept) as (server, listed),
+        contextlib.ExitStack() as clients,
+    ):
+        pids = listed()
+        served: dict[int, socket.socket] = {}
+        while len(served) < 2:
+            client, pid = served_by(server, pids)
+            served[pid] = clients.enter_context(client)
+        last = pids[-1]  # the one that goes
+        before = descriptors_of(last)
+        server.process.send_signal(signal.SIGTTOU)
+        wait_until(
+            lambda: state_of(last) == "" or descriptors_of(last) < before,
+            "it has left the listener",
+        )
+        for client in served.values():
+            echo(client)
+        clients.close()
+        wait_until(lambda: len(listed()) == 1, "one less")
+        assert ended_well(*server.stop())
 
 
 def test_a_worker_killed_under_load_costs_only_what_it_was_serving(folder: Path) -> None:

@@ -16,11 +16,11 @@ from echoservers.activity import ActiveRequest
 from echoservers.protocols import Buffer
 from echoservers.tls_channel import TLSChannel
 from echoservers.tls_contexts import server_context
-from support import PATIENCE, TLS_NAMES, connect_tls, echo, receive_all, serving, wait_until
+from support import AVAILABLE, PATIENCE, connect_tls, echo, receive_all, serving, wait_until
 from tls_peers import over
 
-LOOPS = [n for n in TLS_NAMES if n.split("-")[0] in ("asyncio", "uvloop", "gevent", "epoll")]
-EVENT_LOOPS = [n for n in LOOPS if n.split("-")[0] in ("asyncio", "uvloop")]
+EVENT_LOOPS = [name for name in ("asyncio-tls", "uvloop-tls") if name in AVAILABLE]
+LOOPS = [*EVENT_LOOPS, *(name for name in ("gevent-tls", "epoll-tls") if name in AVAILABLE)]
 
 
 class Awaited(EchoHandler):

@@ -199,7 +199,7 @@ def _fitting(
 
 def _measure(given: argparse.Namespace, arguments: list[str]) -> int:
     from ..lab.measure import Study, measure
-    from ..lab.results import load, make_folder, save
+    from ..lab.results import Saver, load, make_folder
     from .compare_progress import make_listener
 
     experiments = _experiments(given)
@@ -210,28 +210,25 @@ def _measure(given: argparse.Namespace, arguments: list[str]) -> int:
     default = Path(FOLDER, time.strftime("%Y-%m-%d-%H%M"))
     folder = make_folder(given.output, default)
     study = Study(targets, experiments, baseline, given.seed, ["compare", *arguments])
-    kept: list[Results] = []
-
-    def keep(results: "Results") -> None:
-        save(results, folder)
-        kept[:] = [results]
-
+    saver = Saver(folder)
     interrupted = None
     try:
         with make_listener() as listener:
-            measure(study, listener, keep)
+            measure(study, listener, saver.keep)
     except KeyboardInterrupt as error:
         interrupted = error
     finally:
-        if not kept:
+        saver.flush()
+        if saver.latest is None:
             folder.rmdir()  # nothing has been measured
-    if kept:
-        _show(kept[0], folder, against, report=not given.no_report)
+    if saver.latest is not None:
+        _show(saver.latest, folder, against, report=not given.no_report)
     if interrupted is not None:
-        if kept:
+        if saver.latest is not None:
             say(f"interrupted; what was measured is in {folder}")
         raise interrupted
-    return _exit_code(kept[0])
+    assert saver.latest is not None
+    return _exit_code(saver.latest)
 
 
 def _baseline(name: str | None, targets: "list[Target]") -> str | None:
@@ -266,7 +263,7 @@ def _show(results: "Results", folder: Path, against: "Results | None", *, report
     if report:
         from ..lab.report import write_report
 
-        files = write_report(results, folder)
+        files = write_report(results, folder, against)
         pages = [path for path in files if path.suffix == ".html"]
         for page in pages:
             say(f"report:  {page}")

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from ..lab.changes import Change, changes_between, differences
+from ..lab.against import compare_runs
 from ..lab.collect import alike
 from ..lab.experiments import EXPERIMENTS, QUICK
 from ..lab.results import Experiment, Results
@@ -85,32 +85,12 @@ def _remarks(experiment: Experiment) -> Iterator[str]:
         yield f"{'all' if everybody else ', '.join(targets)}: {text}"
 
 
-def show_changes(results: Results, against: Results) -> None:
-    """What differs between two saved runs, figure by figure."""
+def show_changes(results: Results, before: Results) -> None:
+    """What has become faster or slower since *before*."""
     console = _console()
-    console.print("\n[bold]Against the other results[/bold]")
-    for line in differences(results, against):
-        console.print(f"  {line}", markup=False)
-    found = list(changes_between(results, against))
-    changed = [change for change in found if change.verdict != "no difference"]
-    console.print(
-        f"  {len(found)} figures are in both; {len(changed)} differ"
-        " (of figures that are alike one in twenty seems to)"
-    )
-    if changed:
-        console.print(_changes(changed))
-
-
-def _changes(changes: list[Change]) -> RichTable:
-    table = RichTable(box=box.SIMPLE_HEAD)
-    for head in ("experiment", "server", "at", "figure", "now / then", "95 %", "verdict"):
-        table.add_column(head)
-    for change in changes:
-        low, high = change.ratio.low, change.ratio.high
-        table.add_row(
-            *map(escape, (change.experiment, change.target, change.at, change.figure)),
-            f"{change.ratio.median:.3g}",
-            "" if low is None or high is None else f"{low:.3g} to {high:.3g}",
-            change.verdict,
-        )
-    return table
+    found = compare_runs(before, results)
+    console.print("\n[bold]Against the earlier results[/bold]")
+    for table in found.tables:
+        _print(console, table)
+    for warning in found.warnings:
+        console.print(f"  {warning}", markup=False)

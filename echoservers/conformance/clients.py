@@ -8,7 +8,7 @@ import re
 from ..targets import Level
 from .engine import check
 from .messages import MIB
-from .peer import CheckFailed, Peer, shown
+from .peer import CheckFailed, shown
 from .subject import Subject
 
 UNP_DESIGNS = "UNP vol. 1, ch. 30"
@@ -16,6 +16,9 @@ CSAPP_CONCURRENCY = "CS:APP 12.1-12.3"
 
 STALL = 0.25
 """Seconds without progress after which a server is taken to read no more."""
+
+PAUSE = 0.05
+"""Seconds in which a server that waits for input has read what there is."""
 
 WAITING = 4
 """Clients in the queue; the smallest backlog in use, the standard library's 5, has room."""
@@ -53,7 +56,7 @@ def queue(subject: Subject) -> None:
     subject.serves()
 
 
-@check("UNP vol. 1, ch. 30")
+@check(UNP_DESIGNS, seconds=20.0)
 def churn(subject: Subject) -> None:
     """2 000 connections one after the other are all served."""
     for number in range(ONE_AFTER_THE_OTHER):
@@ -93,7 +96,7 @@ def never_reads(subject: Subject) -> None:
     subject.serves()
 
 
-@check("C10K", level=Level.CONCURRENT)
+@check("The C10K problem", level=Level.CONCURRENT)
 def crowd(subject: Subject) -> None:
     """Beside 300 clients that have been served and stay, another one is served."""
     for number in range(CROWD):
@@ -104,22 +107,23 @@ def crowd(subject: Subject) -> None:
 def _together(subject: Subject, count: int) -> None:
     peers = [subject.connect() for _ in range(count)]
     # A server with one buffer for all puts the halves of different clients together.
-    for half in (slice(0, 5), slice(5, None)):
-        for number, peer in enumerate(peers):
-            peer.say(_message(number)[half])
     for number, peer in enumerate(peers):
-        _own(number, peer)
+        peer.say(b"<%03d-" % number)
+    peers[0].pause(PAUSE)
+    for number, peer in enumerate(peers):
+        peer.say(b"-%03d>\n" % number)
+    for number, peer in enumerate(peers):
+        heard = peer.hear(b"-%03d>\n" % number, last=True)
+        if b"<%03d-" % number not in heard:
+            raise CheckFailed(f"both halves of what client {number} has sent", shown(heard))
+        _own(number, heard)
+    _own(0, peers[0].overhear(PAUSE))
 
 
-def _message(number: int) -> bytes:
-    return b"%03d<- client, its own line ->%03d\n" % (number, number)
-
-
-def _own(number: int, peer: Peer) -> None:
-    heard = peer.hear(_message(number), last=True)
-    for found in re.finditer(rb"(\d{3})<-|->(\d{3})", heard):
+def _own(number: int, heard: bytes) -> None:
+    for found in re.finditer(rb"<(\d{3})-|-(\d{3})>", heard):
         if int(found[1] or found[2]) != number:
             raise CheckFailed(
-                f"client {number} to get its own: {shown(_message(number))}",
-                f"what is another's, before it: {shown(heard)}",
+                f"client {number} to get what it has sent",
+                f"what another one has: {shown(heard[found.start() :])}",
             )

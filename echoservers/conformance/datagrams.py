@@ -29,6 +29,9 @@ DISCARD = 9
 LOST = 0.5
 """Seconds after which a datagram or its reply is taken for lost."""
 
+ENDING = 0.1
+"""Seconds for the news that a server that answers no more has ended."""
+
 TRIES = 4
 """How often a client asks that has to be sure."""
 
@@ -49,7 +52,7 @@ def text(size: int) -> bytes:
 @check(RFC_862, DATAGRAM)
 def empty(subject: Subject) -> None:
     """An empty datagram is answered by an empty one."""
-    subject.connect().echo(b"")
+    _echo(subject, b"")
 
 
 @check(RFC_862, DATAGRAM)
@@ -91,7 +94,9 @@ def from_where_asked(subject: Subject) -> None:
     if subject.running.target.transport == "raw":
         raise CheckSkipped("raw IP has no ports, and the system chooses the address")
     peer = subject.connect()
-    peer.echo(b"where are you?\n")
+    peer.say(b"where are you?\n")
+    if not _replies(subject, peer, 1):
+        raise CheckFailed("a reply", "none")
     asked, replied = peer.sides()
     if asked != replied:
         raise CheckFailed(f"a reply from {_place(asked)}", f"one from {_place(replied)}")
@@ -101,7 +106,9 @@ def from_where_asked(subject: Subject) -> None:
 def one_reply(subject: Subject) -> None:
     """A datagram is answered once: nothing comes after the reply."""
     peer = subject.connect()
-    peer.echo(b"once, please\n")
+    peer.say(b"once, please\n")
+    if not _replies(subject, peer, 1):
+        raise CheckFailed("a reply", "none")
     peer.expect_silence(QUIET * subject.scale)
 
 
@@ -188,7 +195,33 @@ def own_port(subject: Subject) -> None:
 
 def _echo_sizes(subject: Subject, *sizes: int) -> None:
     for size in sizes:
-        subject.connect().echo(text(size))
+        _echo(subject, text(size))
+
+
+def _echo(subject: Subject, message: bytes) -> None:
+    """See *message* come back to a client that asks again where it was lost."""
+    for _ in range(TRIES):
+        peer = subject.connect()
+        peer.say(message)
+        for reply in _replies(subject, peer, 1):
+            _is_same(message, reply)
+            return
+    raise CheckFailed(
+        f"a datagram of {len(message)} bytes: {shown(message)}", f"none in {TRIES} tries"
+    )
+
+
+def _is_same(message: bytes, reply: bytes) -> None:
+    if message == reply:
+        return
+    pairs = enumerate(zip(message, reply, strict=False))
+    where = next((place for place, (a, b) in pairs if a != b), 0)
+    begin = max(0, where - 8)  # some of what is still right, in front
+    at = f", at byte {begin}" if begin else ""
+    raise CheckFailed(
+        f"{len(message)} bytes{at}: {shown(message[begin:])}",
+        f"{len(reply)} bytes{at}: {shown(reply[begin:])}",
+    )
 
 
 def _replies(subject: Subject, peer: Peer, most: int) -> list[bytes]:
@@ -214,6 +247,7 @@ def _serves(subject: Subject) -> None:
             peer.say(b"is it still there?\n")
         if _replies(subject, peer, 1):
             return
+    subject.running.wait(ENDING)
     raise CheckFailed(f"a reply to one of {TRIES} datagrams", "none")
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ..catalogue import MODELS, PREFORK
 from ..errors import OptionError
 from ..hints import did_you_mean
-from ..targets.watch import Snapshot, Watch
+from ..targets.watch import Snapshot, Watch, newest_task
 from .crowd import Crowd
 from .engine import BOTH, check
 from .leaks import settle, watch_over
@@ -54,6 +54,16 @@ SPEAKERS = 6
 TURNS = 3
 """How often each speaks: a thread that does something else works in one turn, not in all."""
 
+MANY = 80
+"""Datagrams, to meet threads that live a tenth of a millisecond."""
+
+OFTEN = 0.25
+"""Of datagrams, with a new process or thread; what others on this machine create comes to 0 on
+the average, give or take 0.1 with `MANY` of them."""
+
+FEW = 3
+"""Threads: a virtual machine starts a helper now and then."""
+
 EACH = 0.8
 """More threads or processes for a client, on the average, so that each has its own."""
 
@@ -86,7 +96,7 @@ def neutral_name(name: str) -> str:
     for model, known in MODELS.items():
         if name in (model, *known.aliases):
             return _BY_MODEL.get(model, EVENT_LOOP)
-    names = [*DESIGNS, *MODELS, PREFORK]
+    names = list(dict.fromkeys([*DESIGNS, *MODELS, PREFORK]))
     raise OptionError(f"there is no design {name!r}{did_you_mean(name, names)}: {', '.join(names)}")
 
 
@@ -288,25 +298,56 @@ def _look_at_datagrams(subject: Subject, watch: Watch, crowd: Crowd) -> Design:
     rest = watch.look()
     counted = f"{_number(rest.processes, 'process')} and {_number(rest.threads, 'thread')}"
     new = _fleeting(subject, watch, crowd, rest)
-    if any(pid not in rest.everybody for pid, _ in new):
+    if new.processes:
         return Design(PROCESS_EACH, f"{counted}, and more come and go as datagrams are answered")
-    if new:
-        stay = settle(subject, watch).threads - rest.threads > len(new) / 2
+    if new.threads:
+        stay = settle(subject, watch).threads - rest.threads > len(new.seen) / 2
         if not stay:
             return Design(THREAD_EACH, f"{counted}, and more come and go as datagrams are answered")
         return Design(THREAD_POOL, f"{counted}, and more that stay")
     return _judge_datagrams(watch, rest, _turns(subject, watch, crowd, rest), counted)
 
 
-def _fleeting(subject: Subject, watch: Watch, crowd: Crowd, rest: Snapshot) -> set[tuple[int, int]]:
-    """What comes while datagrams are answered, seen in many quick looks."""
-    found: set[tuple[int, int]] = set()
-    for number in crowd.served:
-        for _ in range(TURNS):
-            deadline = time.monotonic() + QUIET * subject.scale
-            crowd.say(number)
-            while not crowd.has_answer(number) and time.monotonic() < deadline:
-                found |= watch.newcomers(rest)
+class _Fleeting(NamedTuple):
+    """What came while datagrams were answered."""
+
+    seen: set[tuple[int, int]]
+    """Met in many quick looks; some are too quick for that."""
+    created: float
+    """At how many of the datagrams somebody on this machine created a process or thread, and
+    at how many not more than in a pause as long, of 1."""
+
+    @property
+    def processes(self) -> bool:
+        met = len({pid for pid, tid in self.seen if pid == tid})
+        return met >= FEW or (met > 0 and self.created > OFTEN)
+
+    @property
+    def threads(self) -> bool:
+        return len(self.seen) >= FEW or self.created > OFTEN
+
+    def is_clear(self, asked: int) -> bool:
+        """Whether no more than *asked* datagrams are needed."""
+        return asked >= MANY / 4 and not OFTEN / 2 < self.created < 2 * OFTEN
+
+
+def _fleeting(subject: Subject, watch: Watch, crowd: Crowd, rest: Snapshot) -> _Fleeting:
+    seen: set[tuple[int, int]] = set()
+    created = 0
+    found = _Fleeting(seen, 0.0)
+    end = time.monotonic() + MOST * subject.scale
+    for asked, number in enumerate(crowd.served * (MANY // len(crowd.served)), 1):
+        began, last = time.monotonic(), newest_task()
+        crowd.say(number)
+        while not crowd.has_answer(number) and time.monotonic() < began + QUIET * subject.scale:
+            seen |= watch.newcomers(rest)
+        then, answered = newest_task(), time.monotonic()
+        while time.monotonic() < 2 * answered - began:  # a pause as long
+            seen |= watch.newcomers(rest)
+        created += (then != last) - (newest_task() != then)
+        found = _Fleeting(seen, created / asked)
+        if found.is_clear(asked) or answered > end:
+            break
     return found
 
 
@@ -334,7 +375,8 @@ def _judge_datagrams(
         return Design(PREFORKED, f"{counted}; {_number(len(processes), 'process')} {answered}")
     handed_over = sum(1 for turn in turns if len(turn) > 1)  # from who receives to who replies
     if len(serving) > 2 or handed_over > len(turns) / 2:
-        return Design(THREAD_POOL, f"{counted}; {len(serving)} threads {answered}")
+        how = "one thread received and others" if handed_over else f"{len(serving)} threads"
+        return Design(THREAD_POOL, f"{counted}; {how} {answered}")
     return Design(
         ITERATIVE,
         f"{counted}; one thread answered all {len(turns)} datagrams, as an event loop would, too",

@@ -18,7 +18,8 @@ from typing import NamedTuple
 
 from ..errors import OptionError
 from ..hints import did_you_mean
-from ..targets import Level, Target
+from ..targets import Level, Target, TargetError
+from ..targets.watch import CannotWatch
 from .peer import CheckFailed, CheckSkipped
 from .subject import CHECK_TIME, Subject
 
@@ -46,6 +47,9 @@ RFC_862 = "RFC 862"
 
 ENDING = 0.1
 """Seconds for the news that a server has ended, after what its end did to a client."""
+
+AFTER_LISTENING = 2.0
+"""Seconds for a server that has closed its listening socket to have ended."""
 
 
 class Outcome(enum.StrEnum):
@@ -237,11 +241,11 @@ def _design_of(subject: Subject) -> str | None:
     """The design and the evidence; None, where the processes are not known."""
     from .design import seen_design  # which registers its check here
 
-    subject.new_check()
     try:
+        subject.new_check()
         return str(seen_design(subject))
-    except (CheckSkipped, CheckFailed):
-        return None
+    except (CheckSkipped, CheckFailed, CannotWatch, TargetError):
+        return None  # what was checked is reported all the same
 
 
 def _run(subject: Subject, check: Check) -> Result:
@@ -269,13 +273,13 @@ def _run_once(subject: Subject, check: Check) -> tuple[Result, bool]:
         check.run(subject)
         if running.has_ended:
             raise CheckFailed("a server that goes on", "it has ended")
-    except CheckSkipped as why:
+    except (CheckSkipped, CannotWatch) as why:
         outcome, got = Outcome.SKIP, str(why)
     except CheckFailed as failure:
         outcome, expected, got = Outcome.FAIL, failure.expected, failure.got
     seconds = time.monotonic() - began
     if outcome is Outcome.FAIL and running.pid is not None:
-        running.wait(ENDING)
+        running.wait(ENDING if subject.listens() else AFTER_LISTENING)
         if running.has_ended:
             got += _end_of(subject)
     subject.fresh = False

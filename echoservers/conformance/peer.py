@@ -21,8 +21,12 @@ __all__ = ["CheckFailed", "CheckSkipped", "Peer", "shown", "tls_context"]
 SHOWN = 16
 """Bytes that are shown on each side of the first difference: a line of a hex dump."""
 
-CHATTER = 65536
+CHATTER = 1024 * 1024
 """Bytes beside what is waited for that are put up with; a server may print for ever."""
+
+KNOCK_AGAIN = 1.5
+"""Seconds that a connection may take: one that found the queue full tries again after 1 s
+(RFC 6298, 2.1), which is no fault of a server that is only asked too fast."""
 
 LITTLE = 65536
 """Bytes that a client's kernel takes for it: enough to read fast later, and no more."""
@@ -53,27 +57,37 @@ class CheckSkipped(Exception):
     """The check cannot be made here; the message says why."""
 
 
+class Habits:
+    """What is known of a server while one check is made, by all its clients."""
+
+    answers_at_end = False
+    """Whether it has let one wait for an answer until the input ended."""
+
+
 class Peer(EchoClient):
     """A client's connection, or its socket for datagrams.
 
     :param endpoint: of the server.
     :param patience: seconds for the server to do the next thing.
     :param deadline: on `time.monotonic`'s clock, for everything together.
+    :param habits: what is known of the server, shared with its other clients.
     :raises CheckFailed: the server takes no connection.
     """
 
-    def __init__(self, endpoint: str, patience: float, deadline: float) -> None:
+    def __init__(
+        self, endpoint: str, patience: float, deadline: float, habits: Habits | None = None
+    ) -> None:
         self._deadline = deadline
+        self._habits = habits or Habits()
         self.patience = patience
         self._plain: socket.socket | None = None  # under TLS, too
         self.has_ended = False  # our half
         self._unread = b""  # received, and not yet looked at
         self._line_end = b""  # what may come behind the words of an answer
-        options: dict[str, Any] = {"insecure": True} if endpoint.startswith("tls:") else {}
         try:
-            super().__init__(endpoint, timeout=patience, **options)
+            super().__init__(endpoint, timeout=max(patience, KNOCK_AGAIN))
         except TimeoutError:
-            raise CheckFailed(f"a connection within {patience:g} s", "none") from None
+            raise CheckFailed(f"a connection within {self.patience:g} s", "none") from None
         except OSError as error:
             raise CheckFailed("a connection", _reason(error)) from None
 
@@ -171,13 +185,16 @@ class Peer(EchoClient):
         self._line_end = message[len(words) :]
         return bytes(heard[:end])
 
-    def expect_end(self) -> None:
+    def expect_end(self, *, ignore: bool = False) -> None:
         """See the stream end, with nothing before.
 
+        :param ignore: whether something may come before it.
         :raises CheckFailed: something comes, the connection is reset, or nothing happens.
         """
         try:
             data = self.receive()
+            while data and ignore:
+                data = self.receive()
         except TimeoutError:
             raise CheckFailed("end of stream", f"nothing within {self.patience:g} s") from None
         except OSError as error:
@@ -222,6 +239,35 @@ class Peer(EchoClient):
     def sides(self) -> tuple[Any, Any]:
         """The address that is asked, and the one from which the last datagram came."""
         return self._socket.target, self._socket.source
+
+    def overhear(self, seconds: float) -> bytes:
+        """Whatever comes within *seconds*, if anything does."""
+        kept, heard = self.patience, bytearray()
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self.patience = left
+            try:
+                data = self.receive()
+            except OSError:  # time is over, or who asks next meets it again
+                break
+            if not data:
+                break
+            heard += data
+        self.patience = kept
+        return bytes(heard)
+
+    def hold(self, seconds: float) -> None:
+        """Read nothing for *seconds*, whatever comes."""
+        broken = select.poll()
+        broken.register(self._socket, 0)  # no more than what is always told: an error
+        broken.poll(seconds * 1000)
+
+    def pause(self, seconds: float) -> None:
+        """Leave the server *seconds*, or less if it says something."""
+        kept, self.patience = self.patience, seconds
+        with contextlib.suppress(TimeoutError):
+            self._wait(select.POLLIN)
+        self.patience = kept
 
     def finish(self) -> None:
         """Half-close: end what is sent.
@@ -351,6 +397,9 @@ class Peer(EchoClient):
         :param before: what has come of *message*: how many of its bytes, or what instead.
         """
         hasty = last and not self.has_ended and not self._outgoing
+        if hasty and self._habits.answers_at_end:
+            self.finish()
+            hasty = False
         enough = not isinstance(before, int) and len(before) >= len(message)
         try:
             data = self._read_some(size)
@@ -362,6 +411,7 @@ class Peer(EchoClient):
             why = "end of stream"
         except TimeoutError:
             if hasty:
+                self._habits.answers_at_end = True
                 self.finish()
                 return b""
             why = f"nothing more within {self.timeout or 0:.3g} s"

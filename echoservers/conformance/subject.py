@@ -9,9 +9,10 @@ from typing import Any, Self
 
 from ..addresses import parse_endpoint
 from ..targets import Level, Limits, RunningTarget, Target, TargetError
+from ..targets.listening import is_listening
 from ..targets.running import START_TIME
 from ..timeouts import limit_waits
-from .peer import CheckFailed, CheckSkipped, Peer
+from .peer import CheckFailed, CheckSkipped, Habits, Peer
 
 __all__ = ["Subject"]
 
@@ -58,6 +59,7 @@ class Subject:
         """What several checks want to know and one has found out, by a name of its own."""
         self.expected_design: str | None = None
         """The neutral name of the design that it should have; None: any."""
+        self._habits = Habits()
         self._peers = ExitStack()
         self.running = self._start()
         self.new_check()
@@ -87,6 +89,7 @@ class Subject:
         self._peers.close()
         if self.spoiled or self.running.has_ended:
             self._restart()
+        self._habits = Habits()
         self.deadline = time.monotonic() + seconds * self.scale
 
     def connect(self) -> Peer:
@@ -94,7 +97,9 @@ class Subject:
 
         :raises CheckFailed: the server takes none.
         """
-        return self._peers.enter_context(Peer(self.running.endpoint, self.patience, self.deadline))
+        return self._peers.enter_context(
+            Peer(self.running.endpoint, self.patience, self.deadline, self._habits)
+        )
 
     def answers(self, message: bytes) -> None:
         """See a fresh client get the words of *message* back, whatever is around them.
@@ -151,6 +156,11 @@ class Subject:
         except OSError as error:
             raise CheckFailed("a connection", str(error.strerror).lower()) from None
         return sock
+
+    def listens(self) -> bool:
+        """Whether the server, as far as the system tells, still waits for clients."""
+        transport, address = parse_endpoint(self.running.endpoint)
+        return is_listening(transport, address) is not False
 
     def started(self) -> RunningTarget:
         """The running server, where it was started here.

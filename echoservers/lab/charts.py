@@ -220,34 +220,32 @@ def _names(axes: "Axes", lines: Sequence[Curve], height: float) -> None:
 
 
 def _name(axes: "Axes", line: Curve, end: Point, place: float) -> None:
-    style, offset = line.style, "offset points"
-    axes.annotate(
-        "", xy=(end.x, end.y), xytext=(7, 0), xycoords="data",
-        textcoords=_from_edge(axes, place), annotation_clip=False,
-        arrowprops={"arrowstyle": "-", "color": FAINT, "linewidth": 0.5, "shrinkA": 0,
-                    "shrinkB": 3, "linestyle": (0, (1, 1.5))},
-    )  # fmt: skip
-    sample = _from_edge(axes, place)
+    """A name, a sample of the line before it, and a thin line to where the line ends."""
+    style = line.style
+    points, edge = _from_edge(axes, place)
+    at: Any = axes.transData.transform((end.x, end.y))
+    to_points = 72 / axes.figure.dpi
     axes.plot(
-        [8, 15, 22], [0, 0, 0], transform=sample, color=style.color, linestyle=style.line,
+        [(at[0] - edge[0]) * to_points + 3, 7], [(at[1] - edge[1]) * to_points, 0],
+        transform=points, color=FAINT, linewidth=0.5, linestyle=(0, (1, 1.5)), clip_on=False,
+    )  # fmt: skip
+    axes.plot(
+        [8, 15, 22], [0, 0, 0], transform=points, color=style.color, linestyle=style.line,
         linewidth=1.3, marker="" if line.plain else style.marker, markevery=[1], markersize=4.2,
         clip_on=False,
     )  # fmt: skip
-    axes.annotate(
-        short(line.name), (1, place), (25, 0), xycoords="axes fraction", textcoords=offset,
-        va="center", ha="left", annotation_clip=False,
-    )  # fmt: skip
+    axes.text(25, 0, short(line.name), transform=points, va="center", ha="left")
 
 
-def _from_edge(axes: "Axes", place: float) -> Any:
-    """Points to the right of the right edge, at a height."""
+def _from_edge(axes: "Axes", place: float) -> tuple[Any, Any]:
+    """Points to the right of the right edge, at a height; and where that is, in pixels."""
     from matplotlib.transforms import Affine2D, ScaledTranslation
 
     figure = axes.figure
-    at = axes.transAxes.transform((1.0, place))
+    at: Any = axes.transAxes.transform((1.0, place))
     inches: Any = figure.dpi_scale_trans.inverted().transform(at)
     points = Affine2D().scale(1 / 72) + figure.dpi_scale_trans
-    return points + ScaledTranslation(inches[0], inches[1], figure.dpi_scale_trans)
+    return points + ScaledTranslation(inches[0], inches[1], figure.dpi_scale_trans), at
 
 
 def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:

@@ -181,7 +181,7 @@ def past_the_knee(panel: Panel, name: str) -> Sentence | None:
         return None
     if not fallen:
         return Sentence(
-            f"Of {count(seen, 'server')} none ends clearly below its own best {noun_of(name)}."
+            f"None of {count(seen, 'server')} ends clearly below its own best {noun_of(name)}."
         )
     target, x, best, last = max(fallen, key=lambda each: _times(each[2], each[3]) or 0)
     text = f"{names(f[0] for f in fallen)} {'ends' if len(fallen) == 1 else 'end'} clearly below"

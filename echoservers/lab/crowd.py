@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from ..addresses import parse_endpoint
 from ..client import EchoClient
 
-__all__ = ["Arrival", "Crowd", "burst"]
+__all__ = ["Arrival", "Crowd", "answered", "burst", "raise_descriptor_limit", "round_trips"]
 
 PATIENCE = 0.5
 """Seconds until a client of the crowd is answered: a fork takes one in a few hundred of them,
@@ -141,6 +141,21 @@ class _Guest:
     def _give_up(self) -> None:
         self.arrival = self.arrival._replace(refused=True)
         self.waits = False
+
+
+def round_trips(endpoint: str, number: int) -> list[float]:
+    """Seconds that each of *number* messages of one client takes.
+
+    :raises OSError: it is not served.
+    """
+    options: dict[str, Any] = {"insecure": True} if endpoint.startswith("tls") else {}
+    with EchoClient(endpoint, timeout=PATIENCE, **options) as client:
+        took = []
+        for _ in range(number):
+            began = time.monotonic()
+            client.echo(MESSAGE)
+            took.append(time.monotonic() - began)
+    return took
 
 
 def raise_descriptor_limit() -> int:

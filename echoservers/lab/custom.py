@@ -1,28 +1,4 @@
-"""An experiment of the user's own, as a TOML file::
-
-name = "pipelining"
-title = "Messages in flight"
-question = "What do clients gain that do not wait for each reply?"
-shows = "fewer system calls a message, as several arrive at once"
-
-[load]                  # what every cell has: the attributes of a load plan
-shape = "closed"        # closed, open, churn or datagram
-connections = 8
-size = 64
-
-[sweep]                 # what differs from cell to cell
-parameter = "pipeline"
-values = [1, 4, 16]
-unit = "messages"
-
-[run]                   # optional
-duration = 1.0
-warmup = 0.3
-repeats = 5
-
-[server]                # optional: options of our servers, where a mode has them
-max_connections = 2000
-"""
+"""An experiment of the user's own, as a TOML file; ``docs/results.rst`` has an example."""
 
 import dataclasses
 import tomllib

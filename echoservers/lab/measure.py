@@ -224,7 +224,7 @@ class _Run:
                     if left_out is not None:
                         sample = Sample(notes=[left_out])
                     else:
-                        sample = visit.experiment.measure(bench, parameters)
+                        sample = self._measured(visit, bench, parameters)
                     self._took(visit, left.pop(0), sample, collection)
         except TargetError as error:
             self._given_up[name] = str(error)
@@ -232,6 +232,13 @@ class _Run:
         except CellError as error:
             self._fail(visit, left, str(error), collection)
         return visit
+
+    @staticmethod
+    def _measured(visit: Visit, bench: Bench, parameters: Parameters) -> Sample:
+        try:
+            return visit.experiment.measure(bench, parameters)
+        except OSError as error:  # of a client of ours: refused, reset, out of descriptors
+            raise CellError(bench.explained(error.strerror or str(error))) from error
 
     def _bench(self, visit: Visit) -> Bench:
         target = prepared(visit.target, visit.options, visit.experiment.works)
@@ -275,10 +282,9 @@ class _Run:
             return None  # its pace is given, or the server works so long that it is far away
         key = (plan.shape, plan.transport, plan.connections, plan.size, plan.pipeline)
         if key not in self._ceilings:
-            pinning = self._pinning or Pinning(usable_cpus(), usable_cpus())
             self._ceilings[key] = None
             try:
-                ceiling = calibrate(plan, pinning.generator, pinning.server)
+                ceiling = calibrate(plan, self._pinning and self._pinning.generator)
             except LoadError as error:
                 self._listener.warned(f"the generator could not be calibrated: {error}")
             else:

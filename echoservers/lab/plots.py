@@ -6,6 +6,7 @@ An experiment of the user's own gets curves where it sweeps numbers, and rows wh
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..log import escape
 from ..palette import STYLES, Style
 from .canvas import Picture, drawing, finish
 from .charts import Curve, Point, Row, Ticks, curves, intervals, shares
@@ -57,7 +58,7 @@ def _point(x: float, figure: Figure, cell: Cell) -> Point:
 
 def _names(panel: Panel) -> str:
     targets = panel.targets()
-    return f"{len(targets)} servers: {', '.join(targets)}"
+    return f"{len(targets)} servers: {', '.join(map(escape, targets))}"
 
 
 # --- the general ones -------------------------------------------------------------------
@@ -228,15 +229,17 @@ def _timelines(experiment: Experiment, _looks: Looks) -> Iterator[Picture]:
         yield _picture(whole, at, f"all-{said}", title, says)._replace(alone=False)
         for number, one in enumerate(shown, 1):
             name = f"{said}-{number}-{one.target}"
-            picture = _picture(timeline(one, end), at, name, one.target, _told(one), png=False)
+            picture = _picture(
+                timeline(one, end), at, name, escape(one.target), _told(one), png=False
+            )
             yield picture._replace(group=title)
 
 
 def _told(shown: Timeline) -> str:
     parts = []
     for worker, spans in shown.lanes[:8]:
-        parts.append(f"{worker} served clients {', '.join(str(s.client) for s in spans)}")
-    return f"{shown.target}, lane by lane: {'; '.join(parts)}."
+        parts.append(f"{escape(worker)} served clients {', '.join(str(s.client) for s in spans)}")
+    return f"{escape(shown.target)}, lane by lane: {'; '.join(parts)}."
 
 
 _SPECIAL: dict[str, Callable[[Experiment, Looks], Iterator[Picture]]] = {

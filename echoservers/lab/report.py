@@ -108,6 +108,7 @@ def render(results: Results, sections: Sequence[Section], comparison: Comparison
         lstrip_blocks=True,
     )
     # A picture is markup of our own; names in it have been escaped where it was made.
+    environment.filters["line"] = escape
     environment.filters["picture"] = lambda picture: Markup(picture.inline)
     return environment.get_template(PAGE).render(
         results=results,
@@ -115,7 +116,7 @@ def render(results: Results, sections: Sequence[Section], comparison: Comparison
         comparison=comparison,
         caveats=about_run(results),
         machine=_machine(results.environment),
-        targets=[(s.name, _kind(s), s.transport, _how(s)) for s in results.targets],
+        targets=[(escape(s.name), _kind(s), s.transport, _how(s)) for s in results.targets],
         command=_command(results.command),
         legend=LEGEND,
         limited=LIMITED,

@@ -10,7 +10,9 @@ import csv
 import dataclasses
 import io
 import json
+import math
 import os
+import time
 import types
 import typing
 from collections.abc import Iterator
@@ -30,6 +32,7 @@ __all__ = [
     "Ratio",
     "Results",
     "ResultsError",
+    "Saver",
     "Subject",
     "csv_rows",
     "load",
@@ -39,6 +42,9 @@ __all__ = [
 
 SCHEMA = 1
 """Goes up when a reader of the old one would misunderstand the new one."""
+
+SAVE_EVERY = 2.0
+"""Seconds: what a crash may cost at most.  A large file takes some tenths of one to write."""
 
 JSON, CSV = "results.json", "results.csv"
 
@@ -255,11 +261,41 @@ def save(results: Results, folder: Path) -> None:
 
     :raises OSError: they cannot be written; what was there before still is.
     """
-    text = json.dumps(dataclasses.asdict(results), indent=1, allow_nan=False, ensure_ascii=False)
+    # What is still growing is written often, and ten times as fast without the indent.
+    indent = 1 if results.finished else None
+    text = json.dumps(results, default=vars, indent=indent, allow_nan=False, ensure_ascii=False)
     _replace(folder / JSON, text + "\n")
     table = io.StringIO()
     csv.writer(table, lineterminator="\n").writerows(csv_rows(results))
     _replace(folder / CSV, table.getvalue())
+
+
+class Saver:
+    """Saves results as they grow, not so often that it would take the machine's time."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._saved = -math.inf
+        self.latest: Results | None = None
+        """What was last handed over; None: nothing was."""
+
+    def keep(self, results: Results) -> None:
+        """Save *results* now, or soon: `flush` must be called at the end.
+
+        :raises OSError: as `save` does.
+        """
+        self.latest = results
+        if results.finished or time.monotonic() - self._saved >= SAVE_EVERY:
+            self.flush()
+
+    def flush(self) -> None:
+        """Save what has not been saved.
+
+        :raises OSError: as `save` does.
+        """
+        if self.latest is not None:
+            save(self.latest, self._folder)
+            self._saved = time.monotonic()
 
 
 def _replace(path: Path, text: str) -> None:

@@ -197,9 +197,9 @@ def _last_resort(experiment: Experiment) -> Made:
         yield Sentence(
             f"{len(failed)} of {count(len(cells), 'measurement')} failed: those of {who}."
         )
-    held = names(dict.fromkeys(c.target for c in cells if held(c)))
-    if held:
-        yield Sentence(f"The generator was too slow to rank {held} everywhere.")
+    limited = names(dict.fromkeys(c.target for c in cells if held(c)))
+    if limited:
+        yield Sentence(f"The generator was too slow to rank {limited} everywhere.")
     yield Sentence(f"{count(len(targets), 'server')} in {count(len(cells), 'measurement')}: the"
                    " figures are told below, and no two are compared.")  # fmt: skip
     yield Sentence("By these figures no server can be called better than another.")

@@ -21,6 +21,7 @@ zero whatever the noise looks like, so the t interval errs as often as it says.
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,7 +37,6 @@ __all__ = [
     "needed_samples",
     "paired_ratio",
     "percentile",
-    "unpaired_ratio",
     "verdict",
 ]
 
@@ -47,6 +47,8 @@ BEYOND = 10
 """Samples that must lie beyond a percentile: the number of those that do is a binomial one,
 and with ten expected its 95 % interval is 4 to 17, so the figure is good to its first digit
 (J.-Y. Le Boudec, *Performance Evaluation*, 2010, ch. 2: intervals of quantiles)."""
+
+LARGEST = 700.0  # of which exp() is still a float; two runs may be far apart
 
 NO_DIFFERENCE = "no difference"
 
@@ -83,9 +85,14 @@ def interval(runs: Sequence[float], seed: int = 0) -> Interval:
 
     :raises ValueError: there is no run.
     """
-    values = np.asarray(runs, dtype=float)
-    if not len(values):
+    if not len(runs):
         raise ValueError("a median needs a run")
+    return _interval(tuple(runs), seed)
+
+
+@lru_cache(maxsize=8192)  # results are worked out anew whenever a run has been added to some
+def _interval(runs: tuple[float, ...], seed: int) -> Interval:
+    values = np.asarray(runs, dtype=float)
     median = float(np.median(values))
     if len(values) == 1:
         return Interval(median, None, None)
@@ -94,7 +101,7 @@ def interval(runs: Sequence[float], seed: int = 0) -> Interval:
     if len(values) >= BOOTSTRAP_FROM:
         low, high = _bootstrapped(values, seed)
     elif values.min() > 0:
-        low, high = (math.exp(end) for end in _students(np.log(values)))
+        low, high = (math.exp(min(end, LARGEST)) for end in _students(np.log(values)))
     else:
         low, high = _students(values)
     # The interval is around the mean (of the logarithms), the figure is the median.
@@ -110,34 +117,6 @@ def paired_ratio(ours: Sequence[float], reference: Sequence[float], seed: int = 
     if not pairs.size or pairs.min() <= 0:
         raise ValueError("a ratio needs pairs of positive values")
     return interval([float(ratio) for ratio in pairs[0] / pairs[1]], seed)
-
-
-def unpaired_ratio(ours: Sequence[float], reference: Sequence[float]) -> Interval:
-    """The ratio of *ours* to *reference*, which were measured at different times.
-
-    Welch's t interval over logarithms (B. L. Welch, *Biometrika* 34, 1947), the degrees of
-    freedom rounded down.
-
-    :raises ValueError: there is none of either, or a value that is not positive.
-    """
-    sides = [np.asarray(side, dtype=float) for side in (ours, reference)]
-    if any(not len(side) or side.min() <= 0 for side in sides):
-        raise ValueError("a ratio needs positive values on both sides")
-    middle = float(np.median(sides[0]) / np.median(sides[1]))
-    if min(len(side) for side in sides) == 1:
-        return Interval(middle, None, None)
-    logarithms = [np.log(side) for side in sides]
-    parts = [float(side.var(ddof=1)) / len(side) for side in logarithms]
-    spread = sum(parts)
-    if not spread:
-        return Interval(middle, middle, middle)
-    degrees = spread**2 / sum(
-        part**2 / (len(side) - 1) for part, side in zip(parts, sides, strict=True)
-    )
-    center = float(logarithms[0].mean() - logarithms[1].mean())
-    half = _t(1 + max(1, int(degrees))) * math.sqrt(spread)
-    low, high = math.exp(center - half), math.exp(center + half)
-    return Interval(middle, min(low, middle), max(high, middle))
 
 
 def verdict(ratio: Interval, better: str | None) -> str:

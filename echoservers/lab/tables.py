@@ -200,7 +200,7 @@ def csv_lines(table: Table) -> Iterator[list[str]]:
     """The lines of the CSV file, heads first; no field is one that a spreadsheet would run."""
     yield [_safe(field) for field in _csv_heads(table)]
     for name, row in table.rows:
-        fields = [name]
+        fields = [escape(name)]
         for entry in row:
             fields += _numbers(entry.figure)
             fields.append(": ".join(filter(None, [entry.mark, entry.note])))

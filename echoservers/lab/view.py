@@ -55,7 +55,10 @@ class Panel(NamedTuple):
         """A swept value with what it is: ``256 connections``, ``size 64 B``."""
         shown = self.value_text(value)
         before = isinstance(value, str) or self.experiment.unit in ("", "bytes", "s")
-        return f"{self.axis} {shown}" if before else f"{shown} {self.axis}"
+        if before:
+            return f"{self.axis} {shown}"
+        one = re.sub(r"\b(client|connection|connect|datagram)s\b", r"\1", self.axis)
+        return f"{shown} {one if value == 1 else self.axis}"
 
     def at(self, value: Any) -> tuple[Cell, ...]:
         """The cells at one swept value, a target each."""

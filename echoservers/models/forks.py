@@ -44,7 +44,7 @@ class ForkingMixIn(ServingMixIn):
 
     max_children: Annotated[
         int, Option(count, "processes", "serve in at most this many processes at a time")
-    ] = 256  # 2 to 4 MB of private memory each: under 1 GB for a full house
+    ] = 400  # 2 to 4 MB of private memory each: about 1 GB for a full house
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.active_children: dict[int, ActiveRequest] = {}

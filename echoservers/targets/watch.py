@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ..errors import EchoServersError
 
-__all__ = ["CannotWatch", "Memory", "Process", "Snapshot", "Thread", "Watch"]
+__all__ = ["CannotWatch", "Memory", "Process", "Snapshot", "Thread", "Watch", "newest_task"]
 
 
 LOOK_AGAIN = 0.005
@@ -328,6 +328,12 @@ def _ticks(folder: str) -> float:
     with open(f"{folder}/stat") as file:
         fields = file.read().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def newest_task() -> int:
+    """The number of the process or thread that was created last on this machine; 0: unknown."""
+    words = _words("/proc/loadavg")
+    return int(words[4]) if len(words) == 5 else 0
 
 
 def _names(folder: str) -> list[str]:

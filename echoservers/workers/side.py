@@ -244,7 +244,8 @@ class WorkerSide(ServingMixIn):
             waited_with_it and self._gate_held
         ):  # something else has ended the wait: others come first now
             self._pass_gate_on()
-        if self._emptying and not self._paused and not _has_waiting(self.socket):
+        emptying = self._emptying and not (self._leaving or self._paused)
+        if emptying and not _has_waiting(self.socket):
             self._leave()
         self._answer_ping()
 

@@ -16,7 +16,7 @@ while True:
     data, client = sock.recvfrom(65535)
     if client[1] < 1024 or client[1] == port:
         continue  # it may be another echo server
-    sock.sendto(data, client)
-    time.sleep(0.01)
+    time.sleep(0.005)
     while select.select([sock], [], [], 0)[0]:
         sock.recvfrom(65535)
+    sock.sendto(data, client)

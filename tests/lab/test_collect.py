@@ -5,13 +5,10 @@ from typing import Any
 
 import pytest
 
-from echoservers.lab.changes import changes_between, differences
 from echoservers.lab.collect import Collection, alike
 from echoservers.lab.environment import describe, noise, plan_pinning
 from echoservers.lab.experiments import EXPERIMENTS, Experiment, Sample, Timing
 from echoservers.lab.limits import what_limits
-from echoservers.lab.results import Results
-from echoservers.lab.stats import unpaired_ratio
 
 
 def experiment() -> Experiment:
@@ -82,37 +79,6 @@ def test_who_set_the_pace(
         result, server_share=share, server_cpus=cpus, processes=processes, generator=generator
     )
     assert found == said
-
-
-def test_two_runs_are_compared_where_both_have_a_figure() -> None:
-    def results(base: list[float], python: str) -> Results:
-        found = collected(base=base)
-        return Results(
-            created="",
-            command=[],
-            seed=1,
-            environment={"python": python},
-            targets=[],
-            experiments=[found],
-        )
-
-    now, then = results([100.0, 101.0, 102.0], "3.13"), results([50.0, 51.0, 52.0], "3.11")
-    (change,) = changes_between(now, then)
-    assert change.verdict == "faster"
-    assert change.at == "connections 1, size 64"
-    assert list(differences(now, then)) == ["python differs: 3.13 now, 3.11 then"]
-    assert [c.verdict for c in changes_between(now, now)] == ["no difference"]
-
-
-def test_ratios_without_pairs() -> None:
-    assert unpaired_ratio([2.0], [1.0]) == (2.0, None, None)
-    assert unpaired_ratio([2.0, 2.0], [1.0, 1.0]) == (2.0, 2.0, 2.0)
-    low, high = unpaired_ratio([2.0, 2.2, 2.1], [1.0, 1.1, 1.05])[1:]
-    assert low is not None
-    assert high is not None
-    assert 1.7 < low < 2 < high < 2.4
-    with pytest.raises(ValueError, match="positive"):
-        unpaired_ratio([0.0], [1.0])
 
 
 def test_the_environment_is_described() -> None:

@@ -1,18 +1,18 @@
 """Experiments of the user's own."""
 
+import textwrap
 from pathlib import Path
 
 import pytest
 
 from echoservers.errors import OptionError
-from echoservers.lab import custom
 from echoservers.lab.custom import read_experiment
 from echoservers.targets import Target
 from lab_support import run
+from support import ROOT
 
-EXAMPLE = "\n".join(
-    line.removeprefix("    ") for line in (custom.__doc__ or "").partition("::")[2].splitlines()
-)
+PAGE = (ROOT / "docs" / "results.rst").read_text()
+EXAMPLE = textwrap.dedent(PAGE.partition("code-block:: toml\n")[2].partition("\nA load can")[0])
 
 
 def test_the_example_of_the_documentation_runs(tmp_path: Path) -> None:

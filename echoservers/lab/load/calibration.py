@@ -34,6 +34,9 @@ LIMIT = 0.9
 """The share of its ceiling from which on the generator sets the pace: beyond it queues of its
 own form, and what they add to a latency is a multiple of the time that a message takes."""
 
+END_TIME = 2.0
+"""Seconds for the reflector to end by itself."""
+
 DELAYED = 0.25
 """The share of the time for which the generator may wait for a processor: with one of its own,
 on a quiet machine, it is a hundredth; with the server on the same one it is near a half."""
@@ -132,7 +135,7 @@ def _reflector(transport: str, cpus: frozenset[int]) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="echo") as folder:
         process = subprocess.Popen(
             [
-                *(sys.executable, "-S", "-m", f"{__package__}.reflector", transport),
+                *(sys.executable, "-P", "-m", f"{__package__}.reflector", transport),
                 *([str(Path(folder, "reflector"))] if transport.startswith("unix") else []),
             ],
             stdin=subprocess.PIPE,
@@ -147,5 +150,7 @@ def _reflector(transport: str, cpus: frozenset[int]) -> Iterator[str]:
                 raise LoadError("the reflector could not be started")
             yield endpoint
         finally:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=END_TIME)  # it ends with its input
             process.kill()
             process.communicate()

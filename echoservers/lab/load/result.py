@@ -190,7 +190,7 @@ def _timed(_plan: LoadPlan, told: dict[str, Any], arrays: dict[str, Any]) -> dic
     begin, end = told["begin"], told["begin"] + told["seconds"]
     ends = arrays["ends"]
     counts = arrays["counts"]
-    clients = np.repeat(np.arange(len(counts)), counts)
+    clients: Any = np.repeat(np.arange(len(counts)), counts)
     kept = (ends >= begin) & (ends < end)
     samples = {"starts": arrays["starts"][kept], "ends": ends[kept], "clients": clients[kept]}
     if "connects" in arrays:
@@ -218,7 +218,7 @@ def _scheduled(plan: LoadPlan, told: dict[str, Any], arrays: dict[str, Any]) -> 
     due, ends = arrays["due"], arrays["ends"]
     inside = (due >= begin) & (due < end)
     kept = inside & ~np.isnan(ends)
-    clients = np.arange(len(due)) % plan.connections
+    clients: Any = np.arange(len(due)) % plan.connections
     return _ordered(due[kept], ends[kept], clients[kept]) | {
         "lost": int(inside.sum() - kept.sum()),
         "lateness": (arrays["left"] - due)[inside],

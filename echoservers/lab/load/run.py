@@ -86,8 +86,8 @@ class _Generator:
         beside = plan.idle + plan.slow + plan.silent + plan.half
         self._time = plan.warmup + plan.duration + plan.timeout + GRACE + beside * CROWD_TIME
         self._process = subprocess.Popen(
-            # Without the site's own: it starts in half the time.
-            [sys.executable, "-S", "-m", PROGRAM],
+            # Not from the folder that we are in (-P): there may be anything.
+            [sys.executable, "-P", "-m", PROGRAM],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

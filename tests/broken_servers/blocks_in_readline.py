@@ -1,0 +1,37 @@
+"""Waits for the end of a line in an event loop: half a line from one stops all."""
+
+import selectors
+import socket
+import sys
+
+FAILS = "clients.half-a-line clients.never-reads"
+FRAMING = "lines"
+
+loop = selectors.DefaultSelector()
+
+
+def read(connection):
+    try:
+        data = connection.recv(65536)
+        while data and b"\n" not in data:
+            more = connection.recv(65536)
+            if not more:
+                break
+            data += more
+        connection.sendall(data)
+    except OSError:
+        data = b""
+    if not data:
+        loop.unregister(connection)
+        connection.close()
+
+
+with socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=128) as listener:
+    loop.register(listener, selectors.EVENT_READ)
+    while True:
+        for key, _ in loop.select():
+            if key.fileobj is listener:
+                connection, _ = listener.accept()
+                loop.register(connection, selectors.EVENT_READ)
+            else:
+                read(key.fileobj)

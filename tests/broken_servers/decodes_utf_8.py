@@ -1,0 +1,20 @@
+"""Decodes what it reads as UTF-8, and breaks off where that cannot be done."""
+
+import socket
+import sys
+import threading
+
+FAILS = "bytes.every-value bytes.broken-utf-8 bytes.split-characters"
+
+
+def serve(connection):
+    with connection:
+        while data := connection.recv(4096):
+            text = data.decode()
+            connection.sendall(text.encode())
+
+
+with socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=128) as listener:
+    while True:
+        connection, _ = listener.accept()
+        threading.Thread(target=serve, args=(connection,), daemon=True).start()

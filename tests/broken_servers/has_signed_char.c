@@ -1,0 +1,52 @@
+/* Puts characters into a char, where the byte 255 is the same as EOF. */
+#define FAILS "bytes.every-value"
+#define FRAMING "lines"
+
+#include <arpa/inet.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static void serve(int connection)
+{
+    FILE *in = fdopen(connection, "r"), *out = fdopen(dup(connection), "w");
+    char line[65536], c;
+    size_t size = 0;
+
+    while ((c = getc(in)) != EOF) {
+        line[size++] = c;
+        if (c != '\n' && size < sizeof line)
+            continue;
+        fwrite(line, 1, size, out);
+        fflush(out);
+        size = 0;
+    }
+    fwrite(line, 1, size, out);
+    fclose(out);
+}
+
+int main(int argc, char **argv)
+{
+    struct sockaddr_in address = { .sin_family = AF_INET };
+    int listener = socket(AF_INET, SOCK_STREAM, 0), connection, on = 1;
+
+    (void)argc;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_port = htons(atoi(argv[1]));
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 128))
+        return 1;
+    signal(SIGCHLD, SIG_IGN); /* children leave no zombies */
+    while ((connection = accept(listener, NULL, NULL)) >= 0) {
+        if (fork() == 0) {
+            close(listener);
+            serve(connection);
+            _exit(0);
+        }
+        close(connection);
+    }
+    return 1;
+}

@@ -1,0 +1,45 @@
+/* Takes what it reads for a format of printf. */
+#define FAILS "bytes.format-signs bytes.nul bytes.every-value"
+
+#include <arpa/inet.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static void serve(int connection)
+{
+    char buffer[4096 + 1];
+    ssize_t size;
+
+    while ((size = read(connection, buffer, sizeof buffer - 1)) > 0) {
+        buffer[size] = '\0';
+        if (dprintf(connection, buffer) < 0)
+            break;
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct sockaddr_in address = { .sin_family = AF_INET };
+    int listener = socket(AF_INET, SOCK_STREAM, 0), connection, on = 1;
+
+    (void)argc;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_port = htons(atoi(argv[1]));
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 128))
+        return 1;
+    signal(SIGCHLD, SIG_IGN); /* children leave no zombies */
+    while ((connection = accept(listener, NULL, NULL)) >= 0) {
+        if (fork() == 0) {
+            close(listener);
+            serve(connection);
+            _exit(0);
+        }
+        close(connection);
+    }
+    return 1;
+}

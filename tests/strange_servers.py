@@ -1,0 +1,98 @@
+"""Servers that are not ours, in `broken_servers/` and `right_servers/`, as targets of checks."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from echoservers.conformance import Outcome, Result, Subject, check_target, select_checks
+from echoservers.targets import Level, Target
+
+HERE = Path(__file__).parent
+
+
+class Strange(NamedTuple):
+    """A server in one file, and what that file says of it."""
+
+    path: Path
+    fault: str
+    """In words: the first line."""
+    fails: frozenset[str]
+    """The ids of the checks that name its fault."""
+    level: Level
+    transport: str
+    lines: bool
+    """Whether it may wait for the end of a line."""
+
+    @classmethod
+    def read(cls, path: Path) -> "Strange":
+        """What *path* says: constants of strings, in any language."""
+        text = path.read_text()
+        level = _constant(text, "LEVEL")
+        return cls(
+            path,
+            text.splitlines()[0].strip('"/* '),
+            frozenset((_constant(text, "FAILS") or "").split()),
+            Level.named(level) if level else Level.CONCURRENT,
+            _constant(text, "TRANSPORT") or "tcp",
+            _constant(text, "FRAMING") == "lines",
+        )
+
+    def target(self, folder: Path) -> Target:
+        """How to start it; it is compiled into *folder* if it must be.
+
+        Skips the test where what it is written in is missing.
+        """
+        return Target.of_command(
+            f"{self._program(folder)} {{port}}", self.transport, self.path.name
+        )
+
+    def _program(self, folder: Path) -> str:
+        if self.path.suffix == ".py":
+            return f"{sys.executable} -I -S {self.path}"
+        if self.path.suffix == ".js":
+            return f"{needed('node')} {self.path}"
+        made = folder / self.path.stem
+        compiler = [needed("gcc"), "-O1", "-Wall", "-o", str(made), str(self.path)]
+        subprocess.run(compiler, check=True)
+        return str(made)
+
+
+def strange_servers(folder: str) -> list[Strange]:
+    """All that are in *folder*."""
+    paths = sorted((HERE / folder).iterdir())
+    return [Strange.read(path) for path in paths if path.suffix in (".py", ".c", ".js")]
+
+
+def needed(program: str) -> str:
+    """Where *program* is; skips the test if it is missing."""
+    found = shutil.which(program)
+    if found is None:
+        pytest.skip(f"{program} is not installed")
+    return found
+
+
+def checked(target: Target, level: Level, scale: float = 1.0, lines: bool = False) -> list[Result]:
+    """Run every check of *level* on *target*."""
+    checks = select_checks(target, level, lines=lines)
+    with Subject(target, level, scale) as subject:
+        return check_target(subject, checks).results
+
+
+def failed(results: list[Result]) -> dict[str, str]:
+    """What was expected and what came, of those that failed."""
+    return {
+        result.check.id: f"expected {result.expected}; got {result.got}"
+        for result in results
+        if result.outcome is Outcome.FAIL
+    }
+
+
+def _constant(text: str, name: str) -> str | None:
+    """The string after *name*, which may be in several pieces."""
+    found = re.search(rf'\b{name}\b[\s=(]*((?:"[^"]*"[\s\\]*)+)', text)
+    return "".join(re.findall(r'"([^"]*)"', found[1])) if found else None

@@ -1,0 +1,62 @@
+"""Each wrong server fails the checks that name its fault, and no other."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from echoservers.conformance import CHECKS, clients
+from strange_servers import Strange, checked, failed, strange_servers
+
+SCALE = 0.5
+"""Of the time limits: most of the time goes by in waiting for answers that never come."""
+
+TOGETHER = 8
+"""Servers that are checked at the same time, for they wait more than they work."""
+
+BROKEN = strange_servers("broken_servers")
+
+_COUNT = -(-len(BROKEN) // TOGETHER)
+BATCHES = [BROKEN[begin::_COUNT] for begin in range(_COUNT)]
+
+
+@pytest.fixture(autouse=True)
+def fewer_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that keeps its connections allows itself 350 descriptors."""
+    monkeypatch.setattr(clients, "ONE_AFTER_THE_OTHER", 400)
+    monkeypatch.setattr(clients, "CROWD", 120)
+
+
+def test_there_are_enough_of_them() -> None:
+    assert len(BROKEN) >= 25
+    assert len({broken.fault for broken in BROKEN}) == len(BROKEN)
+
+
+@pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.path.name)
+def test_its_file_says_what_is_wrong_in_words_and_in_checks(broken: Strange) -> None:
+    assert broken.fault.endswith(".")
+    assert broken.fails
+    assert broken.fails <= set(CHECKS)
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("batch", BATCHES, ids=lambda batch: batch[0].path.stem + "...")
+def test_it_fails_what_names_its_fault_and_no_more(batch: list[Strange], tmp_path: Path) -> None:
+    targets = [broken.target(tmp_path) for broken in batch]
+
+    def wrong() -> Iterator[str]:
+        with ThreadPoolExecutor(len(batch)) as pool:
+            runs = [
+                pool.submit(checked, target, broken.level, SCALE, broken.lines)
+                for target, broken in zip(targets, batch, strict=True)
+            ]
+        for broken, run in zip(batch, runs, strict=True):
+            failures = failed(run.result())
+            for name in broken.fails - set(failures):
+                yield f"{broken.path.name} passes {name}"
+            for name in set(failures) - broken.fails:
+                yield f"{broken.path.name} fails {name}: {failures[name]}"
+
+    if complaints := "\n".join(wrong()):
+        pytest.fail(complaints)

@@ -1,0 +1,141 @@
+"""The checks of datagrams and of processes: right servers pass, and what they cannot is known."""
+
+import builtins
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from echoservers.conformance import Outcome, Report, Subject, check_target, select_checks
+from echoservers.targets import RunningTarget, Target
+from echoservers.targets.watch import CannotWatch, Watch
+from support import AVAILABLE
+
+RIGHT = Path(__file__).with_name("right_servers")
+GROUPS = ["datagrams", "processes"]
+
+MODES = ["threading-tcp", "forking-unix-stream", "prefork-epoll-tcp:workers=2", "udp"]
+MODES += ["unix-datagram"]
+"""Some of each kind; the bodies for every mode run the checks over all."""
+
+XINETD_CANNOT = {"processes.sigint", "processes.second-instance"}
+"""It ignores SIGINT, and goes on with those of its services whose ports it gets."""
+
+PROGRAMS = {
+    "socat TCP-LISTEN:{port},bind=127.0.0.1,reuseaddr,fork,backlog=128 EXEC:cat": set(),
+    "ncat -l -k -e /bin/cat 127.0.0.1 {port}": set(),
+    f"node {RIGHT / 'node_echo.js'} {{port}}": set(),
+    f"sh {RIGHT / 'xinetd_echo.sh'} {{port}}": XINETD_CANNOT,
+    f"sh {RIGHT / 'xinetd_echo.sh'} {{port}} udp": {
+        *XINETD_CANNOT,
+        "datagrams.large",  # its buffer has 2,048 bytes
+        "datagrams.largest",
+        "datagrams.burst",  # it throws away what has come while it answered
+        "datagrams.low-ports",
+        "datagrams.own-port",
+    },
+}
+
+
+def _report(target: Target, only: list[str], repeat: int = 1) -> Report:
+    with Subject(target, target.level) as subject:
+        checks = select_checks(target, target.level, only=only)
+        return check_target(subject, checks, repeat=repeat)
+
+
+@pytest.mark.parametrize("spec", MODES)
+def test_modes_of_ours_pass(spec: str) -> None:
+    if spec.partition(":")[0] not in AVAILABLE:
+        pytest.skip("not available here")
+    report = _report(Target.of_mode(spec), GROUPS)
+    assert [(r.check.id, r.expected, r.got) for r in report.failed] == []
+    assert report.results
+
+
+@pytest.mark.parametrize("command", PROGRAMS, ids=lambda command: command.rpartition("/")[2])
+def test_right_programs_pass(command: str) -> None:
+    needed = "xinetd" if "xinetd" in command else command.split(maxsplit=1)[0]
+    if shutil.which(needed) is None:
+        pytest.skip(f"{needed} is not installed")
+    target = Target.of_command(command, "udp" if command.endswith(" udp") else None)
+    checks = [
+        check
+        for check in select_checks(target, target.level, only=GROUPS)
+        if check.id not in PROGRAMS[command]
+    ]
+    scale = 0.5 if PROGRAMS[command] else 1.0  # what it cannot is waited for all the same
+    with Subject(target, target.level, scale) as subject:
+        report = check_target(subject, checks)
+    assert [(r.check.id, r.expected, r.got) for r in report.failed] == []
+
+
+def test_what_is_found_out_once_is_found_out_again_when_repeated() -> None:
+    report = _report(Target.of_mode("udp"), ["processes.idle"], repeat=2)
+    assert report.results[0].seconds > 2 * 0.3
+
+
+def test_without_psutil_processes_are_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    report = _report(Target.of_mode("tcp"), ["processes.descriptors"])
+    assert report.design is None
+    result = report.results[0]
+    assert result.outcome is Outcome.SKIP
+    assert "pip install 'echoservers[lab]'" in result.got
+
+
+def test_a_watch_counts_what_there_is() -> None:
+    with RunningTarget(Target.of_mode("prefork-tcp:workers=2")) as running:
+        assert running.supervisor_pid is not None
+        watch = Watch(running.supervisor_pid)
+        before = watch.look(memory=True)
+        assert before.processes == 3
+        assert before.threads >= 3
+        assert before.descriptors > 9
+        assert before.zombies == 0
+        assert before.memory.uss > 0
+        assert 0 < before.memory.anonymous <= before.memory.pss
+        assert before.cpu > 0
+        assert running.pid in before.everybody
+        assert running.supervisor_pid not in before.everybody
+        assert min(before.switches) >= 0
+    after = watch.look()
+    assert after.everybody == {}
+
+
+def test_a_watch_tells_who_worked() -> None:
+    from echoservers import EchoClient
+
+    with RunningTarget(Target.of_mode("threading-tcp")) as running:
+        assert running.supervisor_pid is not None
+        watch = Watch(running.supervisor_pid)
+        with EchoClient(running.endpoint) as one, EchoClient(running.endpoint) as other:
+            one.echo(b"hello")
+            other.echo(b"hello")
+            workers = []
+            for client in (one, other, one):
+                before = watch.look()
+                client.echo(b"hello")
+                after = watch.look()
+                workers.append(after.worked_since(before))
+                assert after.runs_since(before) >= 1
+                assert after.cpu_since(before) >= 0
+    assert workers[0] == workers[2] != workers[1]
+    assert all(len(who) == 1 for who in workers)
+
+
+def test_processes_that_may_not_be_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    with RunningTarget(Target.of_mode("tcp")) as running:
+        assert running.supervisor_pid is not None
+        watch = Watch(running.supervisor_pid)
+        opened = builtins.open
+
+        def refuse(path: Any, *arguments: Any, **options: Any) -> Any:
+            if str(path).endswith("/smaps_rollup"):
+                raise PermissionError(13, "Permission denied")
+            return opened(path, *arguments, **options)
+
+        monkeypatch.setattr(builtins, "open", refuse)
+        with pytest.raises(CannotWatch, match="this user may not look"):
+            watch.look(memory=True)

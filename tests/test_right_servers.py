@@ -1,0 +1,51 @@
+"""Servers that others have written pass every check, but for faults that they are known for."""
+
+from pathlib import Path
+
+import pytest
+
+from echoservers.conformance import clients
+from echoservers.targets import Level, Target
+from strange_servers import Strange, checked, failed, needed, strange_servers
+
+RIGHT = strange_servers("right_servers")
+
+
+@pytest.mark.parametrize("right", RIGHT, ids=lambda right: right.path.name)
+def test_a_right_server_passes_every_check(right: Strange, tmp_path: Path) -> None:
+    assert failed(checked(right.target(tmp_path), right.level)) == {}
+
+
+@pytest.fixture
+def fewer_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For those that execute a program for each."""
+    monkeypatch.setattr(clients, "ONE_AFTER_THE_OTHER", 300)
+    monkeypatch.setattr(clients, "CROWD", 100)
+
+
+@pytest.mark.usefixtures("fewer_connections")
+def test_socat_passes_every_check() -> None:
+    socat = needed("socat")
+    listen = "TCP-LISTEN:{port},bind=127.0.0.1,reuseaddr,fork,backlog=128"
+    target = Target.of_command(f"{socat} {listen} EXEC:/bin/cat", name="socat")
+    assert failed(checked(target, Level.CONCURRENT)) == {}
+
+
+NCAT_ENDS_EARLY = {
+    "streams.end-at-once",
+    "streams.end-without-newline",
+    "streams.end-after-much",
+}
+"""Before 7.96 ncat takes the end of the input for that of the connection, and what cat has not
+answered by then is lost (github.com/nmap/nmap/issues/962); how much that is, is chance."""
+
+NCAT_BLOCKS = {"streams.large", "streams.late-reader", "streams.end-after-much"}
+"""It waits for cat to take its input, while cat waits for it to take its output."""
+
+
+@pytest.mark.usefixtures("fewer_connections")
+def test_ncat_passes_every_check_but_those_of_its_known_faults() -> None:
+    ncat = needed("ncat")
+    command = f"{ncat} --listen --keep-open --max-conns 1000 --exec /bin/cat 127.0.0.1 {{port}}"
+    target = Target.of_command(command, name="ncat")
+    assert set(failed(checked(target, Level.CONCURRENT))) <= NCAT_ENDS_EARLY | NCAT_BLOCKS
