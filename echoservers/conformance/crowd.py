@@ -13,8 +13,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from ..addresses import parse_endpoint
+from ..tls_contexts import unverifying_context
 from .open_socket import open_raw_socket, open_socket
-from .peer import tls_context
 
 __all__ = ["Crowd"]
 
@@ -161,7 +161,7 @@ class _Client:
             return select.POLLOUT
         if not self._shaken:
             if not isinstance(self._socket, ssl.SSLSocket):
-                self._socket = tls_context().wrap_socket(
+                self._socket = unverifying_context().wrap_socket(
                     self._socket, do_handshake_on_connect=False
                 )
             self._socket.do_handshake()

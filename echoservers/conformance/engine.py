@@ -20,7 +20,7 @@ from ..errors import OptionError
 from ..hints import did_you_mean
 from ..targets import Level, Target, TargetError
 from ..targets.watch import CannotWatch
-from .peer import CheckFailed, CheckSkipped
+from .failures import CheckFailed, CheckSkipped, reason_of
 from .subject import CHECK_TIME, Subject
 
 __all__ = [
@@ -48,8 +48,8 @@ RFC_862 = "RFC 862"
 ENDING = 0.1
 """Seconds for the news that a server has ended, after what its end did to a client."""
 
-AFTER_LISTENING = 2.0
-"""Seconds for a server that has closed its listening socket to have ended."""
+AFTER_A_CUT = 1.0
+"""The same, when an earlier check may have been the end: a program takes a while to go."""
 
 
 class Outcome(enum.StrEnum):
@@ -267,7 +267,7 @@ def _run(subject: Subject, check: Check) -> Result:
 def _run_once(subject: Subject, check: Check) -> tuple[Result, bool]:
     """How it went, and whether the server has ended."""
     began = time.monotonic()
-    outcome, expected, got = Outcome.PASS, "", ""
+    outcome, expected, got, cut = Outcome.PASS, "", "", False
     running = subject.running
     try:
         check.run(subject)
@@ -277,9 +277,12 @@ def _run_once(subject: Subject, check: Check) -> tuple[Result, bool]:
         outcome, got = Outcome.SKIP, str(why)
     except CheckFailed as failure:
         outcome, expected, got = Outcome.FAIL, failure.expected, failure.got
+        cut = failure.cut
+    except OSError as error:  # of a socket of ours that the server has cut in between
+        outcome, expected, got, cut = Outcome.FAIL, "a connection", reason_of(error), True
     seconds = time.monotonic() - began
     if outcome is Outcome.FAIL and running.pid is not None:
-        running.wait(ENDING if subject.listens() else AFTER_LISTENING)
+        running.wait(AFTER_A_CUT if cut and not subject.fresh else ENDING)
         if running.has_ended:
             got += _end_of(subject)
     subject.fresh = False

@@ -5,7 +5,6 @@ expected and what came; no wait is without a limit.
 """
 
 import contextlib
-import functools
 import select
 import socket
 import struct
@@ -14,12 +13,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..client import EchoClient
+from .failures import CheckFailed, CheckSkipped, difference, missing, reason_of, shown
 from .open_socket import open_raw_socket, open_socket
 
-__all__ = ["CheckFailed", "CheckSkipped", "Peer", "shown", "tls_context"]
-
-SHOWN = 16
-"""Bytes that are shown on each side of the first difference: a line of a hex dump."""
+__all__ = ["CheckFailed", "CheckSkipped", "Peer", "shown"]
 
 CHATTER = 1024 * 1024
 """Bytes beside what is waited for that are put up with; a server may print for ever."""
@@ -38,23 +35,6 @@ less: one that has not gets two pieces as one, and is asked less than was meant.
 HASTE = 4
 """By which part of `patience` a server that has something to say has said it: after that, it
 is told that the input has ended, or what has come is taken for all there is."""
-
-
-class CheckFailed(Exception):
-    """The server does not do what it should.
-
-    :param expected: what it should do, in words or bytes.
-    :param got: what it did.
-    """
-
-    def __init__(self, expected: str, got: str) -> None:
-        super().__init__(f"expected {expected}; got {got}")
-        self.expected = expected
-        self.got = got
-
-
-class CheckSkipped(Exception):
-    """The check cannot be made here; the message says why."""
 
 
 class Habits:
@@ -89,7 +69,7 @@ class Peer(EchoClient):
         except TimeoutError:
             raise CheckFailed(f"a connection within {self.patience:g} s", "none") from None
         except OSError as error:
-            raise CheckFailed("a connection", _reason(error)) from None
+            raise CheckFailed("a connection", reason_of(error), cut=True) from None
 
     # --- what a check says -------------------------------------------------------------
 
@@ -99,10 +79,7 @@ class Peer(EchoClient):
         :param last: as for `expect`.
         :raises CheckFailed: it does not.
         """
-        if self.is_stream:
-            self._put(message)
-        else:
-            self._send_datagram(message)
+        self._begin(message)
         return self.expect(message, last=last)
 
     def ask(self, message: bytes) -> bytes:
@@ -110,10 +87,7 @@ class Peer(EchoClient):
 
         :raises CheckFailed: they do not.
         """
-        if self.is_stream:
-            self._put(message)
-        else:
-            self._send_datagram(message)
+        self._begin(message)
         return self.hear(message, last=True)
 
     def say(self, data: bytes) -> None:
@@ -124,12 +98,13 @@ class Peer(EchoClient):
         if not self.is_stream:
             self._send_datagram(data)
             return
+        wanted = f"the server to read {len(data)} bytes"
         try:
             self.send(data)
         except TimeoutError:
-            raise CheckFailed(f"the server to read {len(data)} bytes", "it does not") from None
+            raise CheckFailed(wanted, "it does not") from None
         except OSError as error:
-            raise CheckFailed(f"the server to read {len(data)} bytes", _reason(error)) from None
+            raise CheckFailed(wanted, reason_of(error), cut=True) from None
 
     def expect(self, expected: bytes, *, last: bool = False, then_end: bool = False) -> bytes:
         """See *expected* come, and nothing else before it; or exactly this datagram.
@@ -144,7 +119,7 @@ class Peer(EchoClient):
         if not self.is_stream:
             got = self._read_datagram(expected)
             if got != expected:
-                raise _difference(expected, got, 0)
+                raise difference(expected, got, 0)
             return expected
         received = 0
         while received < len(expected):
@@ -154,7 +129,7 @@ class Peer(EchoClient):
             size = min(65536, len(expected) - received)
             data = self._read_part(size, last, expected, received)
             if not expected.startswith(data, received):
-                raise _difference(expected, data, received)
+                raise difference(expected, data, received)
             received += len(data)
         return expected
 
@@ -171,7 +146,7 @@ class Peer(EchoClient):
         if not self.is_stream:
             got = self._read_datagram(message)
             if words not in got:
-                raise _difference(message, got, 0)
+                raise difference(message, got, 0)
             return got
         heard = bytearray()
         while (found := heard.find(words)) < 0:
@@ -179,7 +154,7 @@ class Peer(EchoClient):
             data = self._read_part(65536, last, message, heard)
             heard += data
             if len(heard) > len(message) + CHATTER:
-                raise _difference(message, bytes(heard), 0)
+                raise difference(message, bytes(heard), 0)
         end = found + len(words)
         self._unread = bytes(heard[end:]) + self._unread
         self._line_end = message[len(words) :]
@@ -198,7 +173,7 @@ class Peer(EchoClient):
         except TimeoutError:
             raise CheckFailed("end of stream", f"nothing within {self.patience:g} s") from None
         except OSError as error:
-            raise CheckFailed("end of stream", _reason(error)) from None
+            raise CheckFailed("end of stream", reason_of(error), cut=True) from None
         if data:
             raise CheckFailed("end of stream", f"{len(data)} bytes more: {shown(data)}")
 
@@ -217,7 +192,7 @@ class Peer(EchoClient):
         except OSError as error:
             if or_end:
                 return
-            raise CheckFailed("nothing", _reason(error)) from None
+            raise CheckFailed("nothing", reason_of(error)) from None
         finally:
             self.timeout = self.patience = kept
         if not data and self.is_stream:
@@ -234,7 +209,7 @@ class Peer(EchoClient):
         try:
             return self._write_datagram(data)
         except OSError as error:
-            raise CheckFailed(f"a datagram of {len(data)} bytes to go", _reason(error)) from None
+            raise CheckFailed(f"a datagram of {len(data)} bytes to go", reason_of(error)) from None
 
     def sides(self) -> tuple[Any, Any]:
         """The address that is asked, and the one from which the last datagram came."""
@@ -278,7 +253,7 @@ class Peer(EchoClient):
         try:
             self.end()
         except OSError as error:
-            raise CheckFailed("an open connection", _reason(error)) from None
+            raise CheckFailed("an open connection", reason_of(error), cut=True) from None
 
     def reset(self) -> None:
         """Close with a reset (RST), where the transport has one."""
@@ -288,15 +263,14 @@ class Peer(EchoClient):
         self._plain.close()  # first: TLS would say goodbye
         self.close()
 
-    def offer(self, data: bytes, stall: float | None = None) -> int:
+    def offer(self, data: bytes, stall: float) -> int:
         """Send *data* without reading; how many bytes have gone before the server took no more.
 
         What is left goes out with the next `expect` or `hear`.
 
-        :param stall: seconds without progress to wait for; by default `patience`.
+        :param stall: seconds without progress to wait for.
         """
-        kept = self.patience
-        self.patience = kept if stall is None else stall
+        kept, self.patience = self.patience, stall
         self._put(data)
         with contextlib.suppress(OSError):  # a time-out, or closed
             self._send(b"")
@@ -333,13 +307,13 @@ class Peer(EchoClient):
         """Send without reading until the server takes no more; how many bytes.
 
         :param most: bytes after which to stop.
-        :param stall: as for `offer`.
+        :param stall: as for `offer`; by default `patience`.
         """
         self.take_little()
         piece = (b"%063d\n" % 7) * 1024
         sent = 0
         while sent < most:
-            part = self.offer(piece, stall)
+            part = self.offer(piece, self.patience if stall is None else stall)
             sent += part
             if part < len(piece):
                 break
@@ -354,14 +328,16 @@ class Peer(EchoClient):
             return open_raw_socket(str(self._address[0]))
         return super()._connect()
 
+    def _connected_tls(self) -> Any:
+        from ..tls_client import TLSStream
+        from ..tls_contexts import unverifying_context
+
+        context = unverifying_context()  # who a server is, is not what is checked
+        return TLSStream(self._connected(), context, str(self._address[0]), self.timeout)
+
     def _connected(self) -> socket.socket:
         self._plain = super()._connected()
         return self._plain
-
-    def _connected_tls(self) -> Any:
-        from ..tls_client import TLSStream
-
-        return TLSStream(self._connected(), tls_context(), str(self._address[0]), self.timeout)
 
     def _wait(self, events: int, part: int = 1) -> None:
         left = self._deadline - time.monotonic()
@@ -388,8 +364,8 @@ class Peer(EchoClient):
         try:
             self._write_some()
         except OSError as error:
-            expected, got = _missing(message, received)
-            raise CheckFailed(expected, f"{got}, then {_reason(error)}") from None
+            expected, got = missing(message, received)
+            raise CheckFailed(expected, f"{got}, then {reason_of(error)}", cut=True) from None
 
     def _read_part(self, size: int, last: bool, message: bytes, before: int | bytearray) -> bytes:
         """What is there; nothing, when there is reason to try again.
@@ -401,6 +377,7 @@ class Peer(EchoClient):
             self.finish()
             hasty = False
         enough = not isinstance(before, int) and len(before) >= len(message)
+        cut = True
         try:
             data = self._read_some(size)
             if data is None:
@@ -414,19 +391,26 @@ class Peer(EchoClient):
                 self._habits.answers_at_end = True
                 self.finish()
                 return b""
-            why = f"nothing more within {self.timeout or 0:.3g} s"
+            why, cut = f"nothing more within {self.timeout or 0:.3g} s", False
         except OSError as error:
-            why = _reason(error)
+            why = reason_of(error)
         if isinstance(before, int):
-            wanted, got = _missing(message, before)
-            raise CheckFailed(wanted, f"{got}, then {why}")
-        raise _difference(message, bytes(before), 0, f", then {why}")
+            wanted, got = missing(message, before)
+            raise CheckFailed(wanted, f"{got}, then {why}", cut)
+        raise difference(message, bytes(before), 0, f", then {why}", cut)
+
+    def _begin(self, message: bytes) -> None:
+        """Send a datagram; what goes on a stream is sent while it is read."""
+        if self.is_stream:
+            self._put(message)
+        else:
+            self._send_datagram(message)
 
     def _send_datagram(self, data: bytes) -> None:
         try:
             self._send(data)
         except OSError as error:
-            raise CheckFailed(f"a datagram of {len(data)} bytes to go", _reason(error)) from None
+            raise CheckFailed(f"a datagram of {len(data)} bytes to go", reason_of(error)) from None
 
     def _read_datagram(self, expected: bytes) -> bytes:
         try:
@@ -435,43 +419,4 @@ class Peer(EchoClient):
             wanted = f"a datagram of {len(expected)} bytes: {shown(expected)}"
             raise CheckFailed(wanted, f"none within {self.timeout or 0:.3g} s") from None
         except OSError as error:
-            raise CheckFailed("a datagram", _reason(error)) from None
-
-
-@functools.cache
-def tls_context() -> Any:
-    """One for all: to make one takes 50 ms, a handshake 2."""
-    from ..tls_contexts import client_context
-
-    return client_context(cafile=None, insecure=True, certfile=None, keyfile=None)
-
-
-def shown(data: bytes) -> str:
-    """The first bytes of *data*, in hexadecimal and as text."""
-    part = data[:SHOWN]
-    text = "".join(chr(b) if 32 <= b < 127 else "." for b in part)
-    return f"{part.hex(' ')} |{text}|" + (" ..." if len(data) > SHOWN else "")
-
-
-def _missing(expected: bytes, offset: int) -> tuple[str, str]:
-    size = len(expected)
-    return f"{size} bytes: {shown(expected)}", f"{offset} of {size}" if offset else "nothing"
-
-
-def _difference(expected: bytes, data: bytes, offset: int, then: str = "") -> CheckFailed:
-    """Shown at the first byte of *data* that is not that of *expected* at *offset*."""
-    wanted = expected[offset : offset + len(data)]
-    same = next((i for i, (a, b) in enumerate(zip(wanted, data, strict=False)) if a != b), None)
-    if same is None:  # one is the beginning of the other
-        size = f"{len(data)} bytes: {shown(data)}" if data else "nothing"
-        return CheckFailed(f"{len(expected)} bytes: {shown(expected)}", size + then)
-    begin = max(0, same - SHOWN // 2)
-    return CheckFailed(
-        f"at byte {offset + same}: {shown(expected[offset + begin :])}",
-        shown(data[begin:]) + then,
-    )
-
-
-def _reason(error: OSError) -> str:
-    text = error.strerror or str(error)
-    return text[:1].lower() + text[1:]
+            raise CheckFailed("a datagram", reason_of(error)) from None

@@ -108,19 +108,22 @@ def fragments(subject: Subject) -> None:
 @check(TCP_PUSH)
 def many_messages(subject: Subject) -> None:
     """Many messages sent without waiting for an answer all come back, in their order."""
-    subject.connect().echo(numbered_lines(64_000), last=True)
+    lines = numbered_lines(64_000)  # first: a client must not hesitate
+    subject.connect().echo(lines, last=True)
 
 
 @check(CSAPP_ROBUST_IO, unframed=True)
 def long_line(subject: Subject) -> None:
     """A line of 100 000 bytes comes back whole: larger than a buffer is not too large."""
-    subject.connect().ask(b"".join(b" %09d" % i for i in range(10_000)) + b"\n")
+    line = b"".join(b" %09d" % i for i in range(10_000)) + b"\n"
+    subject.connect().ask(line)
 
 
 @check(TCP_WINDOW, seconds=20.0)
 def large(subject: Subject) -> None:
     """16 MiB go there and back at the same time, and neither side waits for the other for ever."""
-    subject.connect().echo(numbered_lines(16 * MIB), last=True)
+    lines = numbered_lines(16 * MIB)
+    subject.connect().echo(lines, last=True)
 
 
 @check(TCP_WINDOW)

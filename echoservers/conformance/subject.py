@@ -9,7 +9,6 @@ from typing import Any, Self
 
 from ..addresses import parse_endpoint
 from ..targets import Level, Limits, RunningTarget, Target, TargetError
-from ..targets.listening import is_listening
 from ..targets.running import START_TIME
 from ..timeouts import limit_waits
 from .peer import CheckFailed, CheckSkipped, Habits, Peer
@@ -156,11 +155,6 @@ class Subject:
         except OSError as error:
             raise CheckFailed("a connection", str(error.strerror).lower()) from None
         return sock
-
-    def listens(self) -> bool:
-        """Whether the server, as far as the system tells, still waits for clients."""
-        transport, address = parse_endpoint(self.running.endpoint)
-        return is_listening(transport, address) is not False
 
     def started(self) -> RunningTarget:
         """The running server, where it was started here.

@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -27,8 +28,10 @@ int main(int argc, char **argv)
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     address.sin_port = htons(atoi(argv[1]));
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 128))
+    if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 128)) {
+        perror(argv[1]);
         return 1;
+    }
     while ((connection = accept(listener, NULL, NULL)) >= 0) {
         serve(connection);
         close(connection);
