@@ -14,7 +14,7 @@ from strange_servers import Strange, checked, failed, strange_servers
 SCALE = 0.5
 """Of the time limits: most of the time goes by in waiting for answers that never come."""
 
-TOGETHER = 8
+TOGETHER = 12
 """Servers that are checked at the same time, for they wait more than they work."""
 
 DOCS = Path(__file__).parent.parent / "docs"

@@ -17,13 +17,13 @@ def echo(subject: Subject) -> None:
 @check(RFC_862, BOTH)
 def every_value(subject: Subject) -> None:
     """Each of the 256 byte values comes back as it was sent."""
-    subject.answers(b"".join(b"(%c)" % value for value in range(256)) + b"\n")
+    subject.connect().ask(b"".join(b"(%c)" % value for value in range(256)) + b"\n")
 
 
 @check(RFC_862, BOTH)
 def nul(subject: Subject) -> None:
     """NUL bytes come back, and so does what stands behind them: they end nothing."""
-    subject.answers(b"before\0after\0\0end\n")
+    subject.connect().ask(b"before\0after\0\0end\n")
 
 
 @check(RFC_862, BOTH)
@@ -31,31 +31,31 @@ def broken_utf_8(subject: Subject) -> None:
     """Bytes that are not valid UTF-8 come back unchanged: a server has no reason to decode."""
     # A byte that never occurs, a lone continuation, an overlong slash, a cut sequence, a
     # surrogate: Unicode 15, table 3-7.
-    subject.answers(b"a\xfeb\x80c\xc0\xafd\xe2\x82e\xed\xa0\x80f\n")
+    subject.connect().ask(b"a\xfeb\x80c\xc0\xafd\xe2\x82e\xed\xa0\x80f\n")
 
 
 @check(RFC_862, BOTH)
 def line_ends(subject: Subject) -> None:
     """CR, LF and CR LF come back as they were sent: no end of a line is made another."""
-    subject.answers(b"one\rtwo\nthree\r\nfour\n\rfive\n")
+    subject.connect().ask(b"one\rtwo\nthree\r\nfour\n\rfive\n")
 
 
 @check(RFC_862, BOTH)
 def white_space(subject: Subject) -> None:
     """Blanks and tabs at the beginning and the end of a line come back."""
-    subject.answers(b" \t begin and end \t \n")
+    subject.connect().ask(b" \t begin and end \t \n")
 
 
 @check(RFC_862, BOTH)
 def letters(subject: Subject) -> None:
     """Text in other scripts comes back, and so do capitals and small letters as they are."""
-    subject.answers("Größe, naïve, Ελλάδα, Привет, 你好, 🙂 e\u0301\n".encode())
+    subject.connect().ask("Größe, naïve, Ελλάδα, Привет, 你好, 🙂 e\u0301\n".encode())
 
 
 @check("CWE-134", BOTH)
 def format_signs(subject: Subject) -> None:
     """What means something to printf, a shell or a template comes back and does nothing."""
-    subject.answers(b"100% %s%s%s%n %x %5d {0} {} $HOME $(id) `id` \\n \\x41 \\ <b> ' \"\n")
+    subject.connect().ask(b"100% %s%s%s%n %x %5d {0} {} $HOME $(id) `id` \\n \\x41 \\ <b> ' \"\n")
 
 
 @check(RFC_862)

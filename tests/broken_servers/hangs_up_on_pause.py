@@ -1,4 +1,4 @@
-"""Closes a connection that says nothing for half a second."""
+"""Closes a connection that says nothing more for half a second."""
 
 import socket
 import sys
@@ -9,9 +9,9 @@ FAILS = "streams.idle"
 
 def serve(connection):
     with connection:
-        connection.settimeout(0.5)
-        while data := connection.recv(4096):
+        while data := connection.recv(65536):
             connection.sendall(data)
+            connection.settimeout(0.5)
 
 
 with socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=128) as listener:
