@@ -149,7 +149,7 @@ class TestRuns:
 
     def test_the_end_of_a_server_is_told_with_its_last_words(self) -> None:
         (result,) = run("dies_of_reset.py", "faults.reset")
-        assert "the server ended with status 1 and said: " in result.got
+        assert "the server ended with status 1; it said: " in result.got
         assert "ConnectionResetError" in result.got
 
     def test_what_an_earlier_check_has_ended_is_not_this_ones_fault(self) -> None:

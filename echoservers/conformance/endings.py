@@ -21,7 +21,7 @@ from .subject import Subject
 
 __all__ = ["END_TIME", "Endings", "idle_clients", "observe_endings"]
 
-START_TIME = 5.0
+START_TIME = 10.0
 """Seconds for a server to listen; the first one of its kind has done so already."""
 
 END_TIME = 5.0

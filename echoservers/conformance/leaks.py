@@ -15,7 +15,7 @@ from .peer import CheckFailed, CheckSkipped, Peer
 from .subject import Subject
 
 __all__ = ["CONNECTIONS", "DESCRIPTORS", "MEMORY", "PROCESSES", "THREADS", "Leak"]
-__all__ += ["count_leaks", "settle", "visit", "watch_over"]
+__all__ += ["count_leaks", "settle", "visit", "visit_end", "watch_over"]
 
 WARM_UP = 100
 """Connections before the first look: what is made once, or for the first ones, is there."""
@@ -74,8 +74,7 @@ def watch_over(running: RunningTarget) -> Watch:
 def count_leaks(subject: Subject) -> dict[str, list[int]]:
     """How much each of `LEAKS` grew in the rounds until it did not; short lists are right.
 
-    :raises CheckFailed: the server takes no connection.
-    :raises CheckSkipped: its processes cannot be seen.
+    :raises CheckSkipped: its processes cannot be seen, or it ends before all was done.
     """
     watch = watch_over(subject.started())
     _connections(subject, WARM_UP)
@@ -127,11 +126,29 @@ def visit(subject: Subject, peer: Peer, patience: float) -> bool:
         peer.patience = kept
 
 
+def visit_end(peer: Peer) -> bool:
+    """Whether anything comes after the end of input."""
+    try:
+        return bool(peer.receive())
+    except OSError:
+        return False
+
+
+def _connect(subject: Subject) -> Peer:
+    try:
+        return subject.connect()
+    except CheckFailed as failure:
+        raise CheckSkipped(
+            f"the server does not live through so many connections: {failure.got};"
+            " see clients.churn"
+        ) from None
+
+
 def _connections(subject: Subject, count: int) -> None:
     """*count* clients, one after the other; a server that does not answer is not waited for."""
     patience = REPLY_TIME
     for _ in range(count):
-        with subject.connect() as peer:
+        with _connect(subject) as peer:
             try:
                 if patience and not visit(subject, peer, patience):
                     patience = 0.0

@@ -19,6 +19,7 @@ from .leaks import (
     count_leaks,
     settle,
     visit,
+    visit_end,
     watch_over,
 )
 from .peer import CheckFailed, CheckSkipped
@@ -266,4 +267,8 @@ def _start_second(subject: Subject) -> _Second:
     with second:
         status = second.wait(subject.patience)
     with subject.connect() as peer:
-        return _Second(status, second.last_words(), visit(subject, peer, subject.patience))
+        answered = visit(subject, peer, subject.patience)
+        if not answered and peer.is_stream:  # one that answers when all has been said, does so now
+            peer.finish()
+            answered = visit_end(peer)
+        return _Second(status, second.last_words(), answered)
