@@ -47,8 +47,9 @@ class Strange(NamedTuple):
 
         Skips the test where what it is written in is missing.
         """
+        address = "{path}" if self.transport.startswith("unix") else "{port}"
         return Target.of_command(
-            f"{self._program(folder)} {{port}}", self.transport, self.path.name
+            f"{self._program(folder)} {address}", self.transport, self.path.name
         )
 
     def _program(self, folder: Path) -> str:

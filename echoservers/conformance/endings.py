@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from ..targets import Level, RunningTarget, TargetError
 from ..targets.watch import Snapshot, Watch
-from .leaks import REPLY_TIME, visit, watch_over
+from .leaks import visit, watch_over
 from .peer import CheckFailed, Peer
 from .subject import Subject
 
@@ -32,6 +32,10 @@ LEAVE_TIME = 1.0
 
 IDLE_CLIENTS = {Level.ITERATIVE: 1, Level.POOL: 2, Level.CONCURRENT: 4}
 """How many clients are connected: those that a server of each level serves at a time."""
+
+
+ANSWER_TIME = 1.0
+"""Seconds for an idle client's first answer, after which the server knows of it."""
 
 
 @dataclass
@@ -53,9 +57,10 @@ class Endings:
 def idle_clients(subject: Subject, running: RunningTarget) -> list[Peer]:
     """Clients that have been answered, and now say nothing."""
     peers = [subject.peer_of(running) for _ in range(IDLE_CLIENTS[subject.level])]
-    for peer in peers:
-        with contextlib.suppress(CheckFailed):  # a matter of other checks
-            visit(subject, peer, REPLY_TIME)
+    with contextlib.suppress(CheckFailed):  # a matter of other checks
+        for peer in peers:
+            if not visit(subject, peer, ANSWER_TIME):
+                break  # it does not answer: the others need not wait
     return peers
 
 

@@ -271,7 +271,8 @@ def _run_once(subject: Subject, check: Check) -> tuple[Result, bool]:
     running = subject.running
     try:
         check.run(subject)
-        if running.has_ended and running.status:  # one that ends by itself is told by the clients
+        if running.has_ended and running.status != 0:
+            # One that ends well has ended with its client, and checks of clients say so.
             raise CheckFailed("a server that goes on", "it has ended")
     except (CheckSkipped, CannotWatch) as why:
         outcome, got = Outcome.SKIP, str(why)

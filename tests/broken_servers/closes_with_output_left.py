@@ -9,7 +9,7 @@ FAILS = "streams.end-after-much"
 class Echo(asyncio.Protocol):
     def connection_made(self, transport):
         self.transport = transport
-        transport.set_write_buffer_limits(high=32 << 20)
+        transport.set_write_buffer_limits(high=12 << 20)
 
     def data_received(self, data):
         self.transport.write(data)
