@@ -55,6 +55,7 @@ def test_the_tables_of_the_documentation_show_them(tmp_path: Path) -> None:
     assert written.read_text() == kept, "run: python docs/broken_servers.py"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("batch", BATCHES, ids=lambda batch: batch[0].path.stem + "...")
 def test_it_fails_what_names_its_fault_and_no_more(batch: list[Strange], tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ def _report(target: Target, only: list[str], repeat: int = 1) -> Report:
         return check_target(subject, checks, repeat=repeat)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", MODES)
 def test_modes_of_ours_pass(spec: str) -> None:
     if spec.partition(":")[0] not in AVAILABLE:
@@ -54,6 +55,7 @@ def test_modes_of_ours_pass(spec: str) -> None:
     assert report.results
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", PROGRAMS, ids=lambda command: command.rpartition("/")[2])
 def test_right_programs_pass(command: str) -> None:
     needed = "xinetd" if "xinetd" in command else command.split(maxsplit=1)[0]

@@ -8,6 +8,8 @@ from echoservers.conformance import clients
 from echoservers.targets import Level, Target
 from strange_servers import Strange, checked, failed, needed, strange_servers
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
 RIGHT = strange_servers("right_servers")
 
 

@@ -24,7 +24,7 @@ __all__ = ["END_TIME", "Endings", "idle_clients", "observe_endings"]
 START_TIME = 10.0
 """Seconds for a server to listen; the first one of its kind has done so already."""
 
-END_TIME = 5.0
+END_TIME = 10.0
 """Seconds from a signal to the end: some servers look for it once a second, or let work end."""
 
 LEAVE_TIME = 1.0

@@ -1,4 +1,4 @@
-"""Looks every three milliseconds whether there is something to do."""
+"""Looks every four milliseconds whether there is something to do."""
 
 import select
 import socket
@@ -14,7 +14,7 @@ reading = [listener]
 unsent: dict[socket.socket, bytes] = {}  # what a client has not taken yet
 
 while True:
-    readable, writable, _ = select.select(reading, list(unsent), [], 0.003)
+    readable, writable, _ = select.select(reading, list(unsent), [], 0.004)
     for client in readable:
         if client is listener:
             accepted, _ = listener.accept()
