@@ -1,7 +1,7 @@
-"""Write the tables of the wrong servers: ``python docs/broken_servers.py [FILE]``.
+"""Write the tables of the wrong servers into their page: ``python docs/broken_servers.py``.
 
-What each fails stands in its own file, and the tests hold them to it.  Without a file it
-writes beside itself, where the page looks for it.
+What each fails stands in its own file, and the tests hold them to it.  ``--print`` writes
+nothing, and prints the page as it should be.
 """
 
 import sys
@@ -12,6 +12,10 @@ sys.path[:0] = [str(HERE.parent), str(HERE.parent / "tests")]
 
 from echoservers.conformance import CHECKS  # noqa: E402 - found by the line above
 from strange_servers import Strange, strange_servers  # noqa: E402
+
+PAGE = HERE / "conformance.rst"
+BEGIN = ".. tables of the wrong servers, by docs/broken_servers.py\n"
+END = ".. end of these tables\n"
 
 
 def table(widths: str, head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
@@ -56,12 +60,16 @@ def by_check(broken: list[Strange]) -> str:
     )
 
 
-def tables() -> str:
-    """Both tables, as the page includes them."""
+def page() -> str:
+    """The page as it is, with the tables as they should be."""
     broken = strange_servers("broken_servers")
-    return f".. made by docs/broken_servers.py\n\n{by_server(broken)}\n{by_check(broken)}"
+    before, begin, rest = PAGE.read_text("utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    return f"{before}{begin}\n{by_server(broken)}\n{by_check(broken)}\n{end}{after}"
 
 
 if __name__ == "__main__":
-    target = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "broken-servers.rst"
-    target.write_text(tables(), "utf-8")
+    if sys.argv[1:] == ["--print"]:
+        sys.stdout.write(page())
+    else:
+        PAGE.write_text(page(), "utf-8")
