@@ -208,7 +208,7 @@ def test_a_client_that_says_nothing_is_not_waited_for(mode: str, folder: Path) -
 
 @pytest.mark.parametrize("mode", NAMES)
 def test_a_peer_that_never_reads_is_cut_at_the_drain_limit(mode: str, folder: Path) -> None:
-    arguments = [*serve_arguments(mode, folder), "--drain-timeout", "0.5"]
+    arguments = [*serve_arguments(mode, folder), "--drain-timeout", "0.2"]
     with program(*arguments) as server, connect_to(server.url) as client:
         sent = send_without_reading(client, PATTERN * 16 if client.type == 1 else PATTERN[:4096])
         assert sent
@@ -218,7 +218,7 @@ def test_a_peer_that_never_reads_is_cut_at_the_drain_limit(mode: str, folder: Pa
     assert code == 0
     assert took < 3
     if mode in STREAM_NAMES:
-        assert took > 0.4
+        assert took > 0.15
         assert log == "drained 0 connections, aborted 1\n"
     else:
         assert re.fullmatch(r"drained \d+ connections?, aborted 0\n", log)
@@ -253,7 +253,9 @@ def test_signals_in_quick_succession_end_it_with_0(mode: str, folder: Path) -> N
 # --- at the start -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("mode", "signum"), zip(NAMES, itertools.cycle(SIGNALS), strict=False))
+@pytest.mark.parametrize(
+    ("mode", "signum"), list(zip(NAMES, itertools.cycle(SIGNALS), strict=False))
+)
 def test_a_signal_right_behind_the_line_is_a_drain(
     mode: str, signum: signal.Signals, folder: Path
 ) -> None:
