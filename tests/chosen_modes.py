@@ -1,9 +1,9 @@
 """The modes that the bodies for every mode run with: all, or a share of them.
 
-``ECHOSERVERS_TEST_MODES=K/N`` takes the Kth of N shares.  Together they are all modes, none
-twice, and each has every model and every transport: that of a mode follows from where its
-model and its transport stand in their lists, as in a Latin square.  So each of several
-environments meets every model, and a third of the time is enough for each of three.
+``ECHOSERVERS_TEST_MODES=K/N`` takes the Kth of N shares, ``K-L/N`` the Kth to the Lth.  Together
+they are all modes, none twice, and each has every model and every transport: that of a mode
+follows from where its model and its transport stand in their lists, as in a Latin square.  So
+each of several environments meets every model, in a part of the time.
 """
 
 import os
@@ -16,27 +16,28 @@ COMMON_PREFORK = ("prefork-tcp", "prefork-udp", "prefork-unix-stream")
 others."""
 
 
-def share_of(setting: str) -> tuple[int, int]:
-    """Which share, and of how many.
+def shares_of(setting: str) -> tuple[range, int]:
+    """Which shares, and of how many.
 
-    :raises ValueError: *setting* is no ``K/N`` with 1 <= K <= N.
+    :raises ValueError: *setting* is no ``K/N`` or ``K-L/N`` with 1 <= K <= L <= N.
     """
     which, _, number = setting.partition("/")
-    share, shares = int(which), int(number)
-    if not 1 <= share <= shares:
-        raise ValueError(f"ECHOSERVERS_TEST_MODES={setting}: expected K/N, 1/3 for example")
-    return share - 1, shares
+    first, _, last = which.partition("-")
+    shares = range(int(first), int(last or first) + 1)
+    if not shares or shares[0] < 1 or shares[-1] > int(number):
+        raise ValueError(f"ECHOSERVERS_TEST_MODES={setting}: expected K/N or K-L/N, 1/3 for example")
+    return shares, int(number)
 
 
 _EVERY = echoservers.modes()
 _MODELS = list(dict.fromkeys(mode.model for mode in _EVERY))
 _TRANSPORTS = list(dict.fromkeys(mode.transport for mode in _EVERY))
-_SHARE, _SHARES = share_of(os.environ.get("ECHOSERVERS_TEST_MODES", "1/1"))
+_SHARES, _NUMBER = shares_of(os.environ.get("ECHOSERVERS_TEST_MODES", "1/1"))
 
 
 def _in_share(mode: Mode) -> bool:
     place = _MODELS.index(mode.model) + _TRANSPORTS.index(mode.transport)
-    return place % _SHARES == _SHARE
+    return place % _NUMBER + 1 in _SHARES
 
 
 AVAILABLE_MODES = [mode for mode in _EVERY if mode.available]
