@@ -25,7 +25,7 @@ def shares_of(setting: str) -> tuple[range, int]:
     first, _, last = which.partition("-")
     shares = range(int(first), int(last or first) + 1)
     if not shares or shares[0] < 1 or shares[-1] > int(number):
-        raise ValueError(f"ECHOSERVERS_TEST_MODES={setting}: expected K/N or K-L/N, 1/3 for example")
+        raise ValueError(f"ECHOSERVERS_TEST_MODES={setting}: expected K/N or K-L/N, as 1/3")
     return shares, int(number)
 
 
