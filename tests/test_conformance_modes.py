@@ -1,0 +1,31 @@
+"""Every mode of ours passes every check of its level, as any other server has to."""
+
+import pytest
+
+from chosen_modes import CHOSEN_MODES
+from echoservers.conformance import Subject, check_target, clients, select_checks
+from echoservers.targets import Target
+
+ALWAYS = ("threading-tcp", "udp")
+"""Where the coverage is measured, these show what the checks do."""
+
+NAMES = [
+    *ALWAYS,
+    *(
+        pytest.param(mode.name, marks=pytest.mark.slow)
+        for mode in CHOSEN_MODES
+        if mode.name not in ALWAYS
+    ),
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_passes_every_check(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # 10 000 connections and crowds have tests of their own, marked `stress`.
+    monkeypatch.setattr(clients, "ONE_AFTER_THE_OTHER", 200)
+    monkeypatch.setattr(clients, "CROWD", 100)
+    target = Target.of_mode(name)
+    with Subject(target, target.level) as subject:
+        report = check_target(subject, select_checks(target, target.level))
+    assert [(r.check.id, r.expected, r.got) for r in report.failed] == []
+    assert report.results
