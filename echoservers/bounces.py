@@ -53,15 +53,19 @@ _THROW_MARKED_AWAY = (  # linux/bpf_common.h: operation, steps if true, steps if
 def mark_replies(sock: socket.socket) -> None:
     """Mark what is sent from *sock*, a UDP socket, and throw away what comes marked.
 
-    Where the system cannot do both it does neither.
+    Where the system cannot mark, nothing is thrown away.
     """
-    if sys.platform != "linux" or not attach_program(sock, _ATTACH, _THROW_MARKED_AWAY):
+    if sys.platform != "linux":
         return
-    sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, REPLY_MARK)  # of IPv6: for mapped IPv4
-    if sock.family == socket.AF_INET6:
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, REPLY_MARK)
-    # The kernel takes the mark for a wish to be sent last (socket(7)).
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, 0)
+    try:
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, REPLY_MARK)  # of IPv6: for mapped IPv4
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, REPLY_MARK)
+        # The kernel takes the mark for a wish to be sent last (socket(7)).
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, 0)
+    except OSError:
+        return  # a server without the mark serves as well
+    attach_program(sock, _ATTACH, _THROW_MARKED_AWAY)
 
 
 class Repeats:

@@ -39,7 +39,7 @@ NCAT_ENDS_EARLY = {
     "streams.end-after-much",
 }
 """Before 7.96 ncat takes the end of the input for that of the connection, and what cat has not
-answered by then is lost (github.com/nmap/nmap/issues/962); how much that is, is chance."""
+answered by then is lost (says its list of changes); how much that is, is chance."""
 
 NCAT_BLOCKS = {"streams.large", "streams.late-reader", "streams.end-after-much"}
 """It waits for cat to take its input, while cat waits for it to take its output."""

@@ -310,7 +310,7 @@ def _exit_code(runs: Sequence[Run], many: bool) -> int:
 
     :raises TargetError: the only target could not be started or reached.
     """
-    if not many and runs[0].error is not None:
+    if not many and runs[0].error is not None and not runs[0].report.failed:
         raise TargetError(runs[0].error)
     if any(run.report.failed for run in runs):
         return FAILED

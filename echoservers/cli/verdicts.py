@@ -48,7 +48,7 @@ class Verdicts:
         self._jobs = jobs
         self._began = time.monotonic()
         self._running: dict[int, int] = {}
-        self._ended = self._failed = 0
+        self._ended = 0
         self._many = many
         names = [escape(job.target.name, None) for job in jobs]
         ids = [name for job in jobs for name in job.checks]

@@ -9,7 +9,7 @@ import socket
 from ..targets import Level
 from .engine import check
 from .messages import MIB
-from .peer import CheckFailed, shown
+from .peer import KNOCK_AGAIN, CheckFailed, shown
 from .subject import Subject
 
 UNP_DESIGNS = "UNP vol. 1, ch. 30"
@@ -115,7 +115,7 @@ def crowd(subject: Subject) -> None:
 
 def _come_and_go(subject: Subject) -> None:
     try:
-        with subject.knock(subject.patience) as sock:
+        with subject.knock(max(subject.patience, KNOCK_AGAIN)) as sock:
             sock.shutdown(socket.SHUT_WR)
             sock.recv(100)  # the end, or an alert before it
     except TimeoutError:

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from typing import NamedTuple
 
-from ..catalogue import MODELS, PREFORK
+from ..catalogue import MODELS, PREFORK, SPELLED_BY_ALIAS
 from ..errors import OptionError
 from ..hints import did_you_mean
 from ..targets.watch import Snapshot, Watch, newest_task
@@ -91,7 +91,7 @@ def neutral_name(name: str) -> str:
     if name in DESIGNS:
         return name
     prefork, _, model = name.partition("-")
-    if prefork == PREFORK and model in ("", *MODELS):
+    if name in (PREFORK, *SPELLED_BY_ALIAS) or (prefork == PREFORK and model in MODELS):
         return PREFORKED
     for model, known in MODELS.items():
         if name in (model, *known.aliases):
@@ -269,6 +269,8 @@ def _judge_preforked(seen: _Seen, processes: int) -> Design:
 def _judge_constant(seen: _Seen) -> Design:
     """Several are served at a time by the threads there were."""
     words, speakers = seen.words(), len(seen.workers)
+    if not speakers:
+        return Design(None, f"{words}; no client was answered a second time")
     threads = set().union(*seen.workers) if seen.workers else set()
     if seen.served > max(count for _, count in seen.counts):
         return Design(EVENT_LOOP, f"{words}, which is more than there are threads")
@@ -278,7 +280,10 @@ def _judge_constant(seen: _Seen) -> Design:
         return Design(
             THREAD_POOL, f"{words}; {speakers} clients were answered by {distinct} threads"
         )
-    return Design(EVENT_LOOP, f"{words}; {speakers} clients were answered by {len(threads)} thread")
+    return Design(
+        EVENT_LOOP,
+        f"{words}; {speakers} clients were answered by {_number(len(threads), 'thread')}",
+    )
 
 
 def _number(count: int, what: str) -> str:

@@ -48,6 +48,9 @@ RFC_862 = "RFC 862"
 ENDING = 0.1
 """Seconds for the news that a server has ended, after what its end did to a client."""
 
+LAST_BREATH = 0.01
+"""The same, after a check that was passed: a server may answer, and die of that."""
+
 AFTER_A_CUT = 1.0
 """The same, when an earlier check may have been the end: a program takes a while to go."""
 
@@ -244,7 +247,7 @@ def _design_of(subject: Subject) -> str | None:
     try:
         subject.new_check()
         return str(seen_design(subject))
-    except (CheckSkipped, CheckFailed, CannotWatch, TargetError):
+    except (CheckSkipped, CheckFailed, CannotWatch, TargetError, OSError):
         return None  # what was checked is reported all the same
 
 
@@ -271,6 +274,8 @@ def _run_once(subject: Subject, check: Check) -> tuple[Result, bool]:
     running = subject.running
     try:
         check.run(subject)
+        subject.leave()
+        running.wait(LAST_BREATH if running.pid is not None else 0)
         if running.has_ended and running.status != 0:
             # One that ends well has ended with its client, and checks of clients say so.
             raise CheckFailed("a server that goes on", "it has ended")

@@ -17,7 +17,9 @@ def check_writable(path: str) -> None:
     """
     try:
         if _is_special(path):
-            os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+            # Not opened: whoever reads a pipe would see its end.
+            if not os.access(path, os.W_OK):
+                raise OptionError(f"cannot write to {path}: Permission denied")
             return
         if os.path.isdir(path):
             raise OptionError(f"cannot write to {path}: it is a folder; give the name of a file")

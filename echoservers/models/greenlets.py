@@ -279,6 +279,7 @@ class GeventMixIn(ServingMixIn):
                 yield
             finally:
                 self._listen(False)
+                self._paused = False  # room that comes now is for nobody
                 self._ending = self._ends_with_loop and len(self._activity) > 0
                 accepting.release()
                 if self._ends_with_loop:

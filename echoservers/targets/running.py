@@ -32,7 +32,7 @@ __all__ = ["RunningTarget", "TargetError"]
 START_TIME = 10.0
 """Seconds until it must listen: a virtual machine of another language takes a few."""
 
-STOP_TIME = 5.0
+STOP_TIME = 20.0
 """Seconds for what was killed to be gone."""
 
 ICMP_TIME = 0.3
@@ -262,7 +262,7 @@ class RunningTarget:
     def _order(self, order: str) -> None:
         assert self._process is not None
         assert self._process.stdin is not None
-        with contextlib.suppress(OSError):  # it has gone, and the program with it
+        with contextlib.suppress(OSError, ValueError):  # it has gone, or is being closed
             self._process.stdin.write(order.encode() + b"\n")
             self._process.stdin.flush()
 

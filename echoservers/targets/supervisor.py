@@ -4,8 +4,8 @@
 
 What the command starts may fork, leave its process group, or forget its children; here
 they are all descendants, since orphans come back to this process (prctl(2),
-PR_SET_CHILD_SUBREAPER).  Lines on standard input say what to do (``signal 15``, ``kill``);
-its end means that whoever asked has gone, however that came, so all is killed.  Lines on
+PR_SET_CHILD_SUBREAPER).  Lines on standard input say what to do (``signal 15``); its
+end means that whoever asked has gone, however that came, so all is killed.  Lines on
 standard output say what happened: ``started PID``, ``failed WHY``, ``limit WHY`` (the
 limit that it has exceeded, for which all is killed), ``ended STATUS``.
 
@@ -341,9 +341,6 @@ class Supervisor:
         verb, _, argument = order.partition(" ")
         if verb == "signal" and not self._ended:
             self._signal(int(argument), os.kill)
-        elif verb == "kill":
-            self.kill()
-            say("killed")
         elif verb == "limit":
             self._exceed(argument)
 

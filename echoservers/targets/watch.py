@@ -157,7 +157,7 @@ class Watch:
     """Looks at all that a supervisor has started.
 
     :param supervisor_pid: of a `RunningTarget`.
-    :raises CannotWatch: psutil is missing.
+    :raises CannotWatch: psutil is missing, or the processes are gone.
     """
 
     def __init__(self, supervisor_pid: int) -> None:
@@ -168,7 +168,10 @@ class Watch:
                 "to look at processes needs psutil: pip install 'echoservers[lab]'"
             ) from None
         self._psutil: Any = psutil
-        self._supervisor: Any = psutil.Process(supervisor_pid)
+        try:
+            self._supervisor: Any = psutil.Process(supervisor_pid)
+        except psutil.Error as error:
+            raise CannotWatch(f"the server's processes cannot be seen: {error}") from None
 
     def look(self, *, threads: bool = True, memory: bool = False) -> Snapshot:
         """Take a snapshot; a process that ends meanwhile may be in it or not.

@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ...errors import EchoServersError
 from .plan import LoadPlan
 from .result import LoadResult
 from .run import LoadError, program_environment, run_load
@@ -129,7 +130,11 @@ def _reflector(transport: str, cpus: frozenset[int]) -> Iterator[str]:
     if transport == "tls":
         from ...targets import RunningTarget, Target
 
-        with RunningTarget(Target.of_mode("epoll-tls"), cpus=cpus) as target:
+        try:
+            reflector = RunningTarget(Target.of_mode("epoll-tls"), cpus=cpus)
+        except EchoServersError as error:
+            raise LoadError(f"the reflector could not be started: {error}") from error
+        with reflector as target:
             yield target.endpoint
         return
     with tempfile.TemporaryDirectory(prefix="echo") as folder:
