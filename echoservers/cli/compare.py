@@ -224,8 +224,8 @@ def _measure(given: argparse.Namespace, arguments: list[str]) -> int:
         interrupted = error
     finally:
         saver.flush()
-        if saver.latest is None:
-            folder.rmdir()  # nothing has been measured
+        if saver.latest is None and given.output is None:
+            folder.rmdir()  # ours, and nothing has been measured
     if saver.latest is not None:
         _show(saver.latest, folder, against, report=not given.no_report)
     if interrupted is not None:

@@ -226,7 +226,7 @@ class _Run:
         except TargetError as error:
             self._given_up[name] = str(error)
             self._fail(visit, left, str(error), collection)
-        except CellError as error:
+        except (CellError, OptionError) as error:  # an option that its server refuses
             self._fail(visit, left, str(error), collection)
         return visit
 
