@@ -27,8 +27,8 @@ class Echo(asyncio.Protocol):
 
 async def main():
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(Echo, "127.0.0.1", int(sys.argv[1]), backlog=512)
-    await server.serve_forever()
+    _server = await loop.create_server(Echo, "127.0.0.1", int(sys.argv[1]), backlog=512)
+    await asyncio.Event().wait()  # serve_forever would wait for the clients at its end
 
 
 asyncio.run(main())

@@ -17,8 +17,8 @@ async def serve(reader, writer):
 
 
 async def main():
-    server = await asyncio.start_server(serve, "127.0.0.1", int(sys.argv[1]), backlog=512)
-    await server.serve_forever()
+    _server = await asyncio.start_server(serve, "127.0.0.1", int(sys.argv[1]), backlog=512)
+    await asyncio.Event().wait()  # serve_forever would wait for the clients at its end
 
 
 asyncio.run(main())
