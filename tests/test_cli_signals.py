@@ -231,6 +231,7 @@ def test_a_peer_that_never_reads_is_cut_at_the_drain_limit(mode: str, folder: Pa
 def test_a_second_signal_aborts_at_once(mode: str, folder: Path) -> None:
     arguments = [*serve_arguments(mode, folder), "--drain-timeout", "50"]
     with program(*arguments) as server, connect_to(server.url) as client:
+        echo(client)  # it has been accepted
         send_without_reading(client, PATTERN * 16)
         began = time.monotonic()
         send_and_see_it_taken(server, signal.SIGTERM)

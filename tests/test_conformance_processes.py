@@ -110,8 +110,9 @@ def test_a_watch_tells_who_worked() -> None:
                 workers.append(after.worked_since(before))
                 assert after.runs_since(before) >= 1
                 assert after.cpu_since(before) >= 0
-    assert workers[0] == workers[2] != workers[1]
-    assert all(len(who) == 1 for who in workers)
+    of_one = workers[0] & workers[2]  # on a busy machine others may end what they had begun
+    assert len(of_one - workers[1]) == 1
+    assert workers[1] - of_one
 
 
 def test_processes_that_may_not_be_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
