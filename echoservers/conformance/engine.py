@@ -274,7 +274,6 @@ def _run_once(subject: Subject, check: Check) -> tuple[Result, bool]:
     running = subject.running
     try:
         check.run(subject)
-        subject.leave()
         running.wait(LAST_BREATH if running.pid is not None else 0)
         if running.has_ended and running.status != 0:
             # One that ends well has ended with its client, and checks of clients say so.

@@ -80,10 +80,6 @@ class Subject:
         """Seconds for the server to do the next thing."""
         return PATIENCE * self.scale
 
-    def leave(self) -> None:
-        """Close what the check has opened."""
-        self._peers.close()
-
     def new_check(self, seconds: float = CHECK_TIME) -> None:
         """Close what the last check has opened, and begin the time of the next.
 

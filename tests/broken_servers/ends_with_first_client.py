@@ -6,7 +6,7 @@ import sys
 FAILS = (
     "clients.one-after-another clients.queue clients.churn faults.reset "
     "faults.reset-in-mid-echo faults.close-without-reading faults.close-in-queue "
-    "faults.gone-in-mid-line streams.back-pressure"
+    "faults.gone-in-mid-line"
 )
 LEVEL = "iterative"
 
