@@ -43,7 +43,7 @@ def free_port(host: str, transport: str) -> int:
                 probe.bind((host, port))
             except PermissionError:
                 raise
-            except OSError:
+            except OSError:  # somebody has it
                 continue
             return port
     raise OSError(f"no free port at {host} between {PORTS.start} and {PORTS.stop}")
