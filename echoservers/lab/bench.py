@@ -6,6 +6,8 @@ of) is kept here, and goes when the server has gone.
 """
 
 import contextlib
+import math
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,10 +24,10 @@ from ..targets.watch import CannotWatch, Snapshot, Watch
 from .environment import Pinning
 from .experiments.base import Sample, Timing
 from .handlers import WORK_HANDLER
-from .limits import what_limits
+from .limits import oom_kills, what_limits
 from .load import Ceiling, LoadError, LoadPlan, LoadResult, generator_limit, run_load
 from .meter import Meter, Usage
-from .stats import needed_samples, percentile
+from .stats import beyond, needed_samples, percentile
 
 __all__ = ["Bench", "CellError", "Loaded", "prepared"]
 
@@ -36,13 +38,25 @@ PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
 TIMEOUT = 5.0
 """Seconds without any answer until a server is said to hang."""
 
+END_TIME = 0.2
+"""Seconds for the end of a server that no longer answers to be known, if it is one."""
+
 PEAK_SHARE = 0.5  # of a cell's time, to find out what the peak is
 
-SWEEPABLE = ("connections", "size")
+NOT_ALL = (
+    "not all clients were served: those who wait have no response time, so there is none of all"
+)
 
 
 class CellError(EchoServersError):
-    """A cell could not be measured; the message says why, with the target's last words."""
+    """A cell could not be measured; the message says why, with the target's last words.
+
+    :param limit: ``memory``, where there was no more of it for the target.
+    """
+
+    def __init__(self, message: str, limit: str | None = None) -> None:
+        super().__init__(message)
+        self.limit = limit
 
 
 class Closable(Protocol):
@@ -116,17 +130,22 @@ class Bench:
         self._kept: dict[str, Any] = {}
         self._stack = contextlib.ExitStack()  # closed when the server has gone
         cpus = None if pinning is None else pinning.server
-        self._running = RunningTarget(target, cpus=cpus)
+        self._oom_kills = oom_kills()
         self._watch: Watch | None = None
-        if self._running.supervisor_pid is not None:
-            self._watch = Watch(self._running.supervisor_pid)
+        with contextlib.ExitStack() as starting:
+            self._running = starting.enter_context(RunningTarget(target, cpus=cpus))
+            if self._running.supervisor_pid is not None:
+                self._watch = Watch(self._running.supervisor_pid)
+            starting.pop_all()  # it has started: `__exit__` ends it
 
     def __enter__(self) -> "Bench":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._running.close()
-        self._stack.close()
+        try:
+            self._running.close()  # first, so that no end of a connection is its work
+        finally:
+            self._stack.close()
 
     @property
     def endpoint(self) -> str:
@@ -174,7 +193,7 @@ class Bench:
             loaded = self._load(replace(chosen, duration=chosen.timeout))
         result = loaded.result
         if not may_be_silent and (result.ended is not None or not result.received):
-            raise CellError(self.explained(result.ended or "nobody was answered"))
+            raise self.failed(result.ended or "nobody was answered")
         return loaded
 
     def _load(self, plan: LoadPlan) -> Loaded:
@@ -182,11 +201,11 @@ class Bench:
         try:
             result = run_load(plan, self._generator_cpus(), on_phase=meter.phase)
         except LoadError as error:
-            raise CellError(self.explained(str(error))) from error
+            raise self.failed(str(error)) from error
         if result.wrong is not None:
-            raise CellError(self.explained(f"a reply differs: {result.wrong}"))
+            raise self.failed(f"a reply differs: {result.wrong}")
         if self._running.has_ended:
-            raise CellError(self.explained("it ended while it was measured"))
+            raise self.failed("it ended while it was measured")
         return Loaded(plan, result, meter.usage(), meter.standing)
 
     def load_beside(self, connections: int, order: bytes, duration: float) -> list[float]:
@@ -206,14 +225,14 @@ class Bench:
             return sorted(run_load(plan, self._generator_cpus()).starts.tolist())
         return []
 
-    def peak(self, connections: int) -> float:
-        """Messages a second over *connections* that never pause.
+    def peak(self, connections: int) -> tuple[float, str | None]:
+        """Messages a second over *connections* that never pause, and what set that pace.
 
         :raises CellError: as `load` does.
         """
         duration = max(self.duration * PEAK_SHARE, 0.1)
         loaded = self.load(connections=connections, duration=duration)
-        return loaded.result.throughput
+        return loaded.result.throughput, self.sample(loaded).limited_by
 
     def clients_at_once(self, most: int) -> int:
         """How many clients can be served at a time, as far as it is known; *most* or fewer."""
@@ -256,9 +275,10 @@ class Bench:
         sample = Sample()
         sample.figures["throughput"] = result.throughput
         if self._add_clients(sample, loaded):
-            self.add_percentiles(sample, result.latencies, PERCENTILES)
-            if len(result.latencies):
-                sample.figures["max"] = float(result.latencies.max())
+            self.add_percentiles(sample, result.latencies, PERCENTILES, result.waits)
+            if result.received:
+                longest = max(result.latencies.max(), result.waits.max(initial=0.0))
+                sample.figures["max"] = float(longest)
         if result.received:
             _add_costs(sample.figures, loaded)
         if loaded.standing is not None:
@@ -295,32 +315,51 @@ class Bench:
         if plan.connections > 1:
             sample.figures["clients_served"] = float(served)
         if served < plan.connections:
-            sample.notes.append(
-                "not all clients were served: those who wait have no response time, so there is"
-                " none of all"
-            )
+            sample.withheld |= dict.fromkeys((*PERCENTILES, "max"), NOT_ALL)
         return served == plan.connections
 
     @staticmethod
     def add_percentiles(
-        sample: Sample, values: npt.NDArray[np.float64], names: dict[str, float]
+        sample: Sample,
+        values: npt.NDArray[np.float64],
+        names: dict[str, float],
+        waits: npt.NDArray[np.float64] | None = None,
     ) -> None:
-        """Those percentiles of *values* that their number carries; a note says which it cannot."""
+        """Those percentiles of *values* that their number carries; a note says which it cannot.
+
+        :param waits: how long those have waited who were not answered.
+        """
         for name, quantile in names.items():
-            found = percentile(values, quantile)
+            found = percentile(values, quantile, waits)
             if found is None:
                 needed = needed_samples(quantile)
                 sample.notes.append(f"{name} needs {needed:,} samples a run: there were fewer")
+            elif found == math.inf:
+                sample.withheld[name] = beyond(name, values, waits)
             else:
                 sample.figures[name] = found
+
+    def failed(self, what: str) -> CellError:
+        """That *what* went wrong, to be raised."""
+        text = self.explained(what)  # which gives it the time to have ended
+        return CellError(text, self.limited_by())
 
     def explained(self, what: str) -> str:
         """*what* went wrong, with how the server has ended and its last words."""
         text = f"{self.target.name}: {what}"
-        if self._running.wait(0.05 if self._running.pid is not None else 0) is not None:
-            text += f"; it ended with status {self._running.status}"
+        if self._running.wait(END_TIME if self._running.pid is not None else 0) is not None:
+            text += f"; it {self._running.how_it_ended()}"
+            if self.limited_by() == "memory":
+                text += ", as there was no memory left for it"
         words = self._running.last_words()
         return text + (f"; it said: {words}" if words else "")
+
+    def limited_by(self) -> str | None:
+        """``memory``, where it was killed for what it used of it; else None: nobody says so."""
+        running = self._running
+        limit = running.limit or ""
+        killed = running.status == -signal.SIGKILL and oom_kills() > self._oom_kills
+        return "memory" if killed or limit.endswith("of memory") else None
 
     def _generator_cpus(self) -> frozenset[int] | None:
         return None if self._pinning is None else self._pinning.generator

@@ -8,6 +8,7 @@ from statistics import median
 from . import results
 from .experiments.base import Experiment, Parameters, Sample
 from .figures import kind_of
+from .ranking import rankable
 from .stats import interval, paired_ratio, verdict
 
 __all__ = ["Collection", "alike"]
@@ -81,11 +82,16 @@ class Collection:
         found = [sample for sample in samples if sample is not None]
         cell = results.Cell(target, dict(parameters))
         cell.error = next((sample.error for sample in found if sample.error), None)
-        cell.limited_by = _most_common([sample.limited_by for sample in found])
-        cell.notes = alike(note for sample in found for note in sample.notes)
+        broken = [sample.limited_by for sample in found if sample.error]
+        cell.limited_by = _most_common(broken or [sample.limited_by for sample in found])
+        cell.notes = alike(_notes(found))
         by_round = [self._figures(target, parameters, turn) for turn in range(self._rounds)]
+        withheld = {name for sample in found for name in sample.withheld}
         for name in dict.fromkeys(name for figures in by_round for name in figures):
-            cell.figures[name] = self._figure(name, [figures.get(name) for figures in by_round])
+            if name not in withheld:
+                cell.figures[name] = self._figure(name, [figures.get(name) for figures in by_round])
+        if self._references.get(target) == target:
+            cell.notes += self._about_the_reference(found)
         typical = _typical(found)
         cell.series = typical.series if typical is not None else {}
         return cell
@@ -98,9 +104,16 @@ class Collection:
         )
         if own is None:
             return {}
-        if self._experiment.derive is None or reference is None:
+        if self._experiment.derive is None or reference is None or reference is own:
             return own.figures
         return own.figures | self._experiment.derive(own.figures, reference.figures)
+
+    def _about_the_reference(self, samples: Sequence[Sample]) -> Iterator[str]:
+        """That it has no figure that it would be held against itself for."""
+        if self._experiment.derive is None:
+            return
+        for name in {n for s in samples for n in self._experiment.derive(s.figures, s.figures)}:
+            yield f"{name} : this is the baseline, whose own is what the others are more than"
 
     def _figure(self, name: str, runs: list[float | None]) -> results.Figure:
         kind = kind_of(name)
@@ -112,24 +125,34 @@ class Collection:
         base = {_setting(c.parameters): c for c in cells if c.target == self._baseline}
         for cell in cells:
             other = base.get(_setting(cell.parameters))
-            if other is None or other is cell or "generator" in (cell.limited_by, other.limited_by):
-                continue  # whose pace was the generator's is not ranked
+            if other is None or other is cell or not (rankable(cell) and rankable(other)):
+                continue  # whose pace was not the server's is not ranked
             for name in cell.figures:
-                if not kind_of(name).compared or name not in other.figures:
-                    continue
-                pairs = [
-                    (one, two)
-                    for one, two in zip(
-                        cell.figures[name].runs, other.figures[name].runs, strict=True
-                    )
-                    if one and two and one > 0 < two
-                ]
-                if pairs:
-                    ratio = paired_ratio([p[0] for p in pairs], [p[1] for p in pairs], self._seed)
-                    said = verdict(ratio, kind_of(name).better)
-                    yield results.Ratio(
-                        cell.target, cell.parameters, name, other.target, *ratio, said
-                    )
+                if kind_of(name).compared and name in other.figures:
+                    yield from self._ratio(cell, other, name)
+
+    def _ratio(self, cell: results.Cell, other: results.Cell, name: str) -> Iterator[results.Ratio]:
+        """Of what both have in a round; nothing is 0 times as much, and nothing is left out."""
+        pairs = [
+            (one, two)
+            for one, two in zip(cell.figures[name].runs, other.figures[name].runs, strict=True)
+            if one is not None and two is not None
+        ]
+        void = sum(two <= 0 for _, two in pairs)
+        if void:
+            cell.notes.append(
+                f"{name} : no ratio to {other.target}, whose was 0 in {void} of {len(pairs)} rounds"
+            )
+        elif pairs:
+            ratio = paired_ratio([one for one, _ in pairs], [two for _, two in pairs], self._seed)
+            said = verdict(ratio, kind_of(name).better)
+            yield results.Ratio(cell.target, cell.parameters, name, other.target, *ratio, said)
+
+
+def _notes(samples: Iterable[Sample]) -> Iterator[str]:
+    for sample in samples:
+        yield from sample.notes
+        yield from sample.withheld.values()
 
 
 def alike(notes: Iterable[str]) -> list[str]:

@@ -66,7 +66,7 @@ class Crowd:
 
 
 class Arrival(NamedTuple):
-    """What became of one client of a burst; the times are seconds since it came."""
+    """What became of one client of a burst; the times are seconds since its own connect()."""
 
     connected: float | None
     """Until its connection was there; None: it never was."""
@@ -89,13 +89,20 @@ def burst(endpoint: str, size: int, patience: float) -> list[Arrival]:
         clients = [_Guest(stack, family) for _ in range(size)]
         for client in clients:
             client.come(address, selector)
+            # Whoever is ready has his time now, and not when all the others have been dialled.
+            _go_on(selector, 0)
         deadline = time.monotonic() + patience
-        waiting = sum(client.waits for client in clients)
-        while waiting and (left := deadline - time.monotonic()) > 0:
-            for key, _ in selector.select(left):
-                key.data.go_on(selector)
-                waiting -= not key.data.waits
+        while selector.get_map() and (left := deadline - time.monotonic()) > 0:
+            _go_on(selector, left)
         return [client.arrival for client in clients]
+
+
+def _go_on(selector: selectors.BaseSelector, timeout: float) -> None:
+    """Let those go on that are ready, at the time at which that was seen."""
+    ready = selector.select(timeout)
+    now = time.monotonic()
+    for key, _ in ready:
+        key.data.go_on(selector, now)
 
 
 class _Guest:
@@ -106,7 +113,6 @@ class _Guest:
         self._socket.setblocking(False)
         self._came = 0.0
         self.arrival = Arrival(None, None, False)
-        self.waits = True
 
     def come(self, address: Any, selector: selectors.BaseSelector) -> None:
         self._came = time.monotonic()
@@ -116,8 +122,8 @@ class _Guest:
         else:
             self._give_up()
 
-    def go_on(self, selector: selectors.BaseSelector) -> None:
-        took = time.monotonic() - self._came
+    def go_on(self, selector: selectors.BaseSelector, now: float) -> None:
+        took = now - self._came
         try:
             if self.arrival.connected is None:
                 outcome = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -136,11 +142,9 @@ class _Guest:
             selector.unregister(self._socket)
             self._socket.close()  # and the next one can be served
             self.arrival = self.arrival._replace(answered=took)
-            self.waits = False
 
     def _give_up(self) -> None:
         self.arrival = self.arrival._replace(refused=True)
-        self.waits = False
 
 
 def round_trips(endpoint: str, number: int) -> list[float]:

@@ -1,15 +1,32 @@
-"""What set the pace of a cell: the server, the generator, or neither."""
+"""What set the pace of a cell: the server, the generator, or neither; and who ran out of memory."""
 
+import contextlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .load import LoadResult
 
-__all__ = ["what_limits"]
+__all__ = ["oom_kills", "what_limits"]
+
+OOM_COUNTERS = (Path("/proc/vmstat"), Path("/sys/fs/cgroup/memory.events"))
+"""Where Linux counts whom it has killed for want of memory: on the whole machine, and in the
+control group that a container is (proc(5); Control Group v2, memory.events)."""
 
 FULL = 0.9
 """Share of a processor from which on it is said to be used up: the rest is the waiting between
 two messages, and the time that the kernel bills to neither side."""
+
+
+def oom_kills() -> int:
+    """How many processes the kernel has killed for want of memory; 0 where it does not tell."""
+    found = 0
+    for path in OOM_COUNTERS:
+        with contextlib.suppress(OSError):
+            words = path.read_text().split()
+            if "oom_kill" in words:
+                found += int(words[words.index("oom_kill") + 1])
+    return found
 
 
 def what_limits(

@@ -16,12 +16,12 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from ..errors import OptionError
-from ..registry import parse_mode_spec
+from ..registry import parse_mode_spec, server_class
 from ..targets import Target, TargetError
 from . import results
 from .bench import Bench, CellError, prepared
 from .collect import Collection
-from .environment import Pinning, describe, plan_pinning, usable_cpus
+from .environment import Pinning, describe, kept_on, plan_pinning, usable_cpus
 from .experiments import Experiment, Parameters, Sample
 from .handlers import WORK_HANDLER
 from .load import Ceiling, LoadError, LoadPlan, calibrate
@@ -32,6 +32,14 @@ __all__ = ["Listener", "Study", "Visit", "measure", "reference_of", "subject_of"
 
 CALIBRATED = ("closed", "churn")
 """Shapes whose pace the generator may set; of the others it is given."""
+
+
+REFERENCE = " (reference)"
+"""Behind the name of a server that is measured beside, where that name is taken."""
+
+STARTS = 2
+"""Of a server before it is given up: the port that was free may be taken, and a machine that
+is busy may take too long for once."""
 
 
 @dataclass(frozen=True)
@@ -91,11 +99,26 @@ def measure(
     :returns: the results; ``finished`` is true.
     """
     pinning = plan_pinning(usable_cpus())
+    for target in study.targets:  # a class counts the processors when it is made
+        if target.mode is not None:
+            server_class(parse_mode_spec(target.mode)[0].name)
+    environment = describe(pinning)
+    with kept_on(pinning and pinning.generator):
+        return _measure(study, listener, keep, pinning, environment)
+
+
+def _measure(
+    study: Study,
+    listener: Listener,
+    keep: Callable[[results.Results], None],
+    pinning: Pinning | None,
+    environment: dict[str, Any],
+) -> results.Results:
     found = results.Results(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=list(study.command),
         seed=study.seed,
-        environment=describe(pinning),
+        environment=environment,
         targets=[subject_of(target) for target in study.targets],
         baseline=study.baseline,
     )
@@ -152,9 +175,10 @@ class _Run:
         self._found = found
         self._pinning = pinning
         self._keep = keep
-        self._given_up: dict[str, str] = {}
-        """Why a target could not be started; it is not tried again."""
-        self._works: dict[str, bool] = {}
+        self._given_up: dict[Target, str] = {}
+        """Why a target, with its options, could not be started; it is not tried again."""
+        self._works: dict[Target, bool] = {}
+        self._server_cpus = len(usable_cpus() if pinning is None else pinning.server)
         self._ceilings: dict[tuple[Any, ...], Ceiling | None] = {}
 
     # --- what is to be done ---------------------------------------------------------
@@ -165,8 +189,16 @@ class _Run:
         for transport in dict.fromkeys(target.transport for target in fit):
             reference = reference_of(experiment, transport)
             if reference is not None and reference.mode not in [t.mode for t in fit]:
-                fit.append(reference)
+                fit.append(self._renamed(reference))
         return fit
+
+    def _renamed(self, reference: Target) -> Target:
+        """*reference* by another name, where the user has given its name to another server."""
+        names = [target.name for target in self._study.targets]
+        name = reference.name
+        while name in names:
+            name += REFERENCE
+        return reference._replace(name=name)
 
     def visits(self, experiment: Experiment) -> Iterator[Visit]:
         """What is measured, round by round, in the order in which it is."""
@@ -205,9 +237,6 @@ class _Run:
 
     def _visit(self, visit: Visit, collection: Collection) -> Visit:
         name = visit.target.name
-        if name in self._given_up:
-            self._fail(visit, visit.cells, self._given_up[name], collection)
-            return visit
         # A cell that has an error has no figures: nothing is gained by another, which may hang.
         left = [cell for cell in visit.cells if not collection.failed(name, cell)]
         if not left:
@@ -223,11 +252,10 @@ class _Run:
                     else:
                         sample = self._measured(visit, bench, parameters)
                     self._took(visit, left.pop(0), sample, collection)
-        except TargetError as error:
-            self._given_up[name] = str(error)
-            self._fail(visit, left, str(error), collection)
-        except (CellError, OptionError) as error:  # an option that its server refuses
-            self._fail(visit, left, str(error), collection)
+        except CellError as error:
+            self._fail(visit, left, Sample(error=str(error), limited_by=error.limit), collection)
+        except (TargetError, OptionError) as error:  # an option that its server refuses
+            self._fail(visit, left, Sample(error=str(error)), collection)
         return visit
 
     @staticmethod
@@ -237,35 +265,53 @@ class _Run:
         except OptionError as error:  # a load that cannot be, as of no connections
             return Sample(error=str(error))
         except OSError as error:  # of a client of ours: refused, reset, out of descriptors
-            raise CellError(bench.explained(error.strerror or str(error))) from error
+            raise bench.failed(error.strerror or str(error)) from error
 
     def _bench(self, visit: Visit) -> Bench:
+        """A server that runs.
+
+        :raises TargetError: it did not start, `STARTS` times; it is not tried again.
+        """
         target = prepared(visit.target, visit.options, visit.experiment.works)
-        return Bench(
+        if target in self._given_up:
+            raise TargetError(self._given_up[target])
+        for left in reversed(range(STARTS)):
+            try:
+                return self._started(target, visit)
+            except TargetError as error:
+                self._given_up[target] = str(error)
+                if left:
+                    self._listener.warned(f"{error}; it is tried again")
+        raise TargetError(self._given_up[target])
+
+    def _started(self, target: Target, visit: Visit) -> Bench:
+        bench = Bench(
             target,
             visit.experiment.timing,
             pinning=self._pinning,
-            server_cpus=len(usable_cpus() if self._pinning is None else self._pinning.server),
+            server_cpus=self._server_cpus,
             seed=self._study.seed + visit.turn,
             ceiling=self._ceiling,
         )
+        self._given_up.pop(target, None)
+        return bench
 
     def _why_left_out(self, visit: Visit, bench: Bench) -> str | None:
         """Why a server that is not ours takes no part, where work is to be done."""
         if not visit.experiment.works or visit.target.mode is not None:
             return None
-        name = visit.target.name
-        if name not in self._works:
-            self._works[name] = understands(bench.endpoint, timeout=1.0)
-        if self._works[name]:
+        target = visit.target
+        if target not in self._works:
+            self._works[target] = understands(bench.endpoint, timeout=1.0)
+        if self._works[target]:
             return None
         return f"left out: it does not do the work that {WORK_HANDLER} describes"
 
     def _fail(
-        self, visit: Visit, cells: list[dict[str, Any]], error: str, collection: Collection
+        self, visit: Visit, cells: list[dict[str, Any]], sample: Sample, collection: Collection
     ) -> None:
         for parameters in cells:
-            self._took(visit, parameters, Sample(error=error), collection)
+            self._took(visit, parameters, sample, collection)
 
     def _took(
         self, visit: Visit, parameters: Parameters, sample: Sample, collection: Collection
@@ -296,11 +342,10 @@ class _Run:
 def _references(experiment: Experiment, targets: Sequence[Target]) -> Iterator[tuple[str, str]]:
     """The names of targets, each with that of the reference over its transport."""
     for target in targets:
-        for other in targets:
-            wanted = experiment.reference is not None and other.transport == target.transport
-            if wanted and subject_of(other).model == experiment.reference:
-                yield target.name, other.name
-                break
+        reference = reference_of(experiment, target.transport)
+        if reference is not None:
+            (name,) = [other.name for other in targets if other.mode == reference.mode][:1]
+            yield target.name, name
 
 
 def _by_options(

@@ -32,11 +32,13 @@ __all__ = [
     "CONFIDENCE",
     "NO_DIFFERENCE",
     "Interval",
+    "beyond",
     "interval",
     "jain_index",
     "needed_samples",
     "paired_ratio",
     "percentile",
+    "quantile_of",
     "verdict",
 ]
 
@@ -73,11 +75,55 @@ def needed_samples(quantile: float) -> int:
     return math.ceil(BEYOND / tail - 1e-6)  # 1 - 0.999 is a little less than 0.001
 
 
-def percentile(samples: npt.NDArray[np.float64], quantile: float) -> float | None:
-    """The *quantile* of a run's samples, or None where they are too few to carry it."""
-    if len(samples) < needed_samples(quantile):
+def percentile(
+    samples: npt.NDArray[np.float64],
+    quantile: float,
+    waits: npt.NDArray[np.float64] | None = None,
+) -> float | None:
+    """The *quantile* of a run's samples, or None where they are too few to carry it.
+
+    :param waits: how long those have waited who had no answer when it ended.
+    :returns: infinity where it lies among them: then it is beyond what was seen.
+    """
+    number = len(samples) + (0 if waits is None else len(waits))
+    if number < needed_samples(quantile):
         return None
-    return float(np.quantile(samples, quantile))
+    return quantile_of(samples, quantile, waits)
+
+
+def quantile_of(
+    samples: npt.NDArray[np.float64],
+    quantile: float,
+    waits: npt.NDArray[np.float64] | None = None,
+) -> float:
+    """The *quantile* of *samples*, however few; as `percentile` has it.
+
+    Who waits is answered later than he has waited, and nobody knows how much later: such
+    observations are censored, and the estimate of their distribution is the product-limit one
+    (E. Kaplan and P. Meier, *Nonparametric Estimation from Incomplete Observations*, JASA 53,
+    1958).  To leave them out, or to take their ages for times, would be too good.
+    """
+    if waits is None or not len(waits):
+        return float(np.quantile(samples, quantile)) if len(samples) else math.inf
+    times = np.concatenate([samples, waits])
+    ends = np.arange(len(times)) < len(samples)  # the others have not ended
+    order = np.lexsort((~ends, times))
+    at_risk = np.arange(len(times), 0, -1)
+    surviving = np.cumprod(1 - ends[order] / at_risk)
+    reached = surviving <= 1 - quantile + 1e-9
+    return float(times[order][np.argmax(reached)]) if reached.any() else math.inf
+
+
+def beyond(
+    name: str, values: npt.NDArray[np.float64], waits: npt.NDArray[np.float64] | None
+) -> str:
+    """That a figure lies among those who were not answered, and above what that is."""
+    left = np.zeros(0) if waits is None else waits
+    longest = max(values.max(initial=0.0), left.max(initial=0.0))
+    return (
+        f"{name} is more than {longest:.3g} s: {len(left):,} were not answered, and count as later"
+        " than they had waited"
+    )
 
 
 def interval(runs: Sequence[float], seed: int = 0) -> Interval:
@@ -111,11 +157,11 @@ def _interval(runs: tuple[float, ...], seed: int) -> Interval:
 def paired_ratio(ours: Sequence[float], reference: Sequence[float], seed: int = 0) -> Interval:
     """The ratio of *ours* to *reference*, of which one pair a round was measured.
 
-    :raises ValueError: there is no pair, or a value that is not positive.
+    :raises ValueError: there is no pair, one is negative, or the reference's is not positive.
     """
     pairs = np.array([ours, reference], dtype=float)
-    if not pairs.size or pairs.min() <= 0:
-        raise ValueError("a ratio needs pairs of positive values")
+    if not pairs.size or pairs[0].min() < 0 or pairs[1].min() <= 0:
+        raise ValueError("a ratio needs pairs, and something to be held against")
     return interval([float(ratio) for ratio in pairs[0] / pairs[1]], seed)
 
 

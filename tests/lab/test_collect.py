@@ -1,12 +1,15 @@
 """From samples to cells, ratios and what limited them."""
 
+import threading
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from echoservers.lab import limits
 from echoservers.lab.collect import Collection, alike
-from echoservers.lab.environment import describe, noise, plan_pinning
+from echoservers.lab.environment import describe, kept_on, noise, plan_pinning, usable_cpus
 from echoservers.lab.experiments import EXPERIMENTS, Experiment, Sample, Timing
 from echoservers.lab.limits import what_limits
 
@@ -31,10 +34,9 @@ def collected(**runs: list[Any]) -> Any:
 
 def test_rounds_are_paired_even_where_one_is_missing() -> None:
     base = [100.0, 200.0, 400.0]
-    found = collected(base=base, ours=[110.0, Sample(error="it died"), 440.0])
+    found = collected(base=base, ours=[110.0, Sample(), 440.0])
     ours = found.cells[1]
     assert ours.figures["throughput"].runs == [110.0, None, 440.0]
-    assert ours.error == "it died"
     (ratio,) = found.ratios
     assert (ratio.target, ratio.baseline, ratio.figure) == ("ours", "base", "throughput")
     assert ratio.median == pytest.approx(1.1)
@@ -46,6 +48,45 @@ def test_what_the_generator_limited_is_not_ranked() -> None:
     found = collected(base=[100.0, 101.0, 102.0], ours=fast)
     assert found.cells[1].limited_by == "generator"
     assert not found.ratios
+
+
+@pytest.mark.parametrize("limit", ["generator", "time", "memory", "descriptors"])
+def test_nothing_but_the_servers_own_pace_makes_a_ratio(limit: str) -> None:
+    slow = [Sample({"throughput": value}, limited_by=limit) for value in (1.0, 2.0, 3.0)]
+    assert not collected(base=[100.0, 101.0, 102.0], ours=slow).ratios
+    assert not collected(base=slow, ours=[100.0, 101.0, 102.0]).ratios
+
+
+def test_what_failed_once_makes_no_ratio() -> None:
+    found = collected(base=[100.0, 101.0, 102.0], ours=[50.0, Sample(error="it died"), 51.0])
+    assert found.cells[1].error == "it died"
+    assert not found.ratios
+
+
+def test_a_round_in_which_nobody_was_served_counts() -> None:
+    base = [100.0, 101.0, 102.0]
+    (ratio,) = collected(base=base, ours=[200.0, 0.0, 202.0]).ratios
+    assert ratio.low is not None
+    assert ratio.low < 0.1  # and is not "faster" by what the two other rounds say
+    assert ratio.verdict == "no difference"
+    void = collected(base=[100.0, 0.0, 102.0], ours=[200.0, 201.0, 202.0])
+    assert not void.ratios
+    (note,) = void.cells[1].notes
+    assert note == "throughput : no ratio to base, whose was 0 in 1 of 3 rounds"
+
+
+def test_a_percentile_that_one_run_cannot_tell_is_not_that_of_the_others() -> None:
+    good = Sample({"throughput": 9.0, "p99": 0.001})
+    stuck = Sample({"throughput": 9.0}, withheld={"p99": "p99 is more than 5 s: ..."})
+    (cell,) = collected(base=[good, stuck, good]).cells
+    assert set(cell.figures) == {"throughput"}
+    assert cell.notes == ["p99 is more than 5 s: ..."]
+
+
+def test_the_limit_of_a_cell_that_failed_is_that_of_the_failure() -> None:
+    ended = Sample(error="it was killed", limited_by="memory")
+    found = collected(base=[100.0, ended, 100.0])
+    assert found.cells[0].limited_by == "memory"
 
 
 def test_the_series_are_those_of_the_run_in_the_middle() -> None:
@@ -79,6 +120,38 @@ def test_who_set_the_pace(
         result, server_share=share, server_cpus=cpus, processes=processes, generator=generator
     )
     assert found == said
+
+
+def test_the_kernels_killings_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine, group = tmp_path / "vmstat", tmp_path / "memory.events"
+    machine.write_text("pgfault 7\noom_kill 2\nswap_ra 9\n")
+    group.write_text("low 0\noom 9\noom_kill 3\noom_group_kill 0\n")
+    monkeypatch.setattr(limits, "OOM_COUNTERS", (machine, group, tmp_path / "none"))
+    assert limits.oom_kills() == 5
+
+
+def test_the_measuring_stays_off_the_servers_processor() -> None:
+    before = usable_cpus()
+    one = frozenset([max(before)])
+    inside: list[frozenset[int]] = []
+    go, done = threading.Event(), threading.Event()
+
+    def look() -> None:
+        go.wait()
+        inside.append(usable_cpus())
+        done.set()
+
+    thread = threading.Thread(target=look)
+    thread.start()  # before, as that of a progress bar
+    with kept_on(one):
+        go.set()
+        done.wait()
+        inside.append(usable_cpus())
+    thread.join()
+    assert inside == [one, one]
+    assert usable_cpus() == before
+    with kept_on(None):
+        assert usable_cpus() == before
 
 
 def test_the_environment_is_described() -> None:

@@ -3,9 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from .. import crowd
-from ..stats import percentile
+from ..stats import beyond, needed_samples, quantile_of
 from .base import STREAM, Experiment, Parameters, Sample, Timing
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ def _measure_churn(bench: "Bench", parameters: Parameters) -> Sample:
             figures["server_cpu_per_connection"] = cpu
     sample.figures.pop("throughput", None)
     sample.figures = {**figures, **sample.figures}
-    bench.add_percentiles(sample, result.connect_seconds, {"connect_p50": 0.5, "connect_p99": 0.99})
+    quantiles = {"connect_p50": 0.5, "connect_p99": 0.99}
+    bench.add_percentiles(sample, result.connect_seconds, quantiles, result.connect_waits)
     return sample
 
 
@@ -156,22 +158,36 @@ def _measure_backlog(bench: "Bench", parameters: Parameters) -> Sample:
     arrivals = crowd.burst(bench.endpoint, size, RETRANSMITTED)
     connected = np.array([a.connected for a in arrivals if a.connected is not None])
     answered = np.array(list(crowd.answered(arrivals)))
+    refused = sum(arrival.refused for arrival in arrivals)
     sample = Sample()
-    if len(connected):
-        sample.figures["connect_p50"] = float(np.median(connected))
-        sample.figures["connect_max"] = float(connected.max())
-        p99 = percentile(connected, 0.99)
-        if p99 is not None:
-            sample.figures["connect_p99"] = p99
-    if len(answered):
-        sample.figures["p50"] = float(np.median(answered))
-        sample.figures["max"] = float(answered.max())
-    sample.figures["refused"] = float(sum(arrival.refused for arrival in arrivals))
+    # Who was refused knows, and is counted; who still waits would be missing in every time.
+    late = size - len(answered) - refused
+    unconnected = sum(a.connected is None and not a.refused for a in arrivals)
+    _add_times(sample, connected, unconnected, {"connect_p50": 0.5, "connect_max": 1.0})
+    if len(connected) + unconnected >= needed_samples(0.99):
+        _add_times(sample, connected, unconnected, {"connect_p99": 0.99})
+    _add_times(sample, answered, late, {"p50": 0.5, "max": 1.0})
+    sample.figures["refused"] = float(refused)
     sample.figures["answered_share"] = len(answered) / size
-    late = size - len(answered) - int(sample.figures["refused"])
     if late:
         sample.notes.append(f"{late} of {size} were not answered within {RETRANSMITTED:g} s")
     return sample
+
+
+def _add_times(
+    sample: Sample,
+    times: npt.NDArray[np.float64],
+    waiting: int,
+    names: dict[str, float],
+) -> None:
+    """Those quantiles of *times*, where *waiting* more are beyond the end of it all."""
+    waits = np.full(waiting, RETRANSMITTED)
+    for name, quantile in names.items() if len(times) or waiting else ():
+        found = quantile_of(times, quantile, waits)
+        if found == np.inf:
+            sample.withheld[name] = beyond(name, times, waits)
+        else:
+            sample.figures[name] = found
 
 
 def _has_backlog(target: "Target", parameters: Parameters) -> bool:

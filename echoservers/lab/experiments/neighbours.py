@@ -108,6 +108,7 @@ def _split(
     cpu = [name for name in sample.figures if name.endswith("_per_message")]
     for name in (*cpu, "p50", "p90", "p99", "p999"):  # of both times together: of neither
         sample.figures.pop(name, None)
+        sample.withheld.pop(name, None)
     sample.figures["throughput"] = after
     if before:
         sample.figures["kept_share"] = after / before

@@ -12,11 +12,17 @@ __all__ = ["DATAGRAM", "LATENCY"]
 
 def _measure_latency(bench: "Bench", parameters: Parameters) -> Sample:
     clients = bench.clients_at_once(int(parameters["connections"]))
-    peak = bench.once("peak", lambda: bench.peak(clients))
+    peak, limit = bench.once("peak", lambda: bench.peak(clients))
     rate = peak * float(parameters["percent"]) / 100
     loaded = bench.load("open", connections=clients, rate=rate, arrivals="poisson", size=64)
     sample = bench.sample(loaded)
     sample.figures["offered"] = rate
+    if limit == "generator":
+        sample.limited_by = "generator"
+        sample.notes.append(
+            "the peak was the generator's, and the server's may be higher: the shares of it are"
+            " not how busy the server was"
+        )
     if clients < int(parameters["connections"]):
         sample.notes.append(f"over {clients} connections, as it serves no more at a time")
     return sample

@@ -30,6 +30,8 @@ class _Visitor(StreamClient):
     ) -> None:
         super().__init__(loop, dialler, rings, number)
         self.starts, self.connects = array("d"), array("d")
+        self.visiting = self.connecting = 0.0
+        """Since when it waits to be served, and to be connected; 0: it does not."""
         self._load = load
         self.resume = self._visits().__next__
 
@@ -41,6 +43,7 @@ class _Visitor(StreamClient):
             try:
                 yield from self._visit()
             except OSError as error:
+                self.visiting = self.connecting = 0.0
                 self.loop.errors[reason_of(error)] += 1
                 self._load.paused.append(self)
                 self.close()
@@ -50,7 +53,7 @@ class _Visitor(StreamClient):
         yield  # it has gone: nobody resumes it
 
     def _visit(self) -> Steps:
-        start = clock()
+        self.visiting = self.connecting = start = clock()
         self._channel = sock = self.dialler.dial()
         self._fd, self._events = sock.fileno(), WRITE
         self.loop.add(self._fd, self, self.resume, WRITE)
@@ -59,11 +62,13 @@ class _Visitor(StreamClient):
         self._channel = self.dialler.secure(sock)
         yield from self.shake_hands()
         connected = clock()
+        self.connecting = 0.0
         for _ in range(self._load.messages):
             yield from self.exchange(next(self.messages), 0, None)
         self.starts.append(start)
         self.connects.append(connected - start)
         self.ends.append(clock())
+        self.visiting = 0.0
         self._channel.shutdown(socket.SHUT_WR)
         self.wait_for(READ)
         while (data := self.receive_some(1)) is None:
@@ -122,6 +127,9 @@ class ChurnLoad:
                 part.extend(getattr(client, name))
         counts = array("q", [len(client.ends) for client in self._clients])
         connected = sum(count > 0 for count in counts)
+        for name in ("visiting", "connecting"):
+            since = [getattr(client, name) for client in self._clients]
+            parts[name] = array("d", [when for when in since if when])
         return {"connected": connected}, parts | {"counts": counts}
 
     def may_go_on(self) -> bool:

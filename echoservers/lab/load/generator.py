@@ -124,7 +124,8 @@ def generate(
 
 def _run(
     loop: Loop, crowd: Crowd, load: _Load, plan: LoadPlan, window: _Window, phases: _Phases
-) -> dict[str, str | None]:
+) -> dict[str, Any]:
+    waited_until = 0.0
     try:
         crowd.gather()
         wanted = loop.settled + load.dial()
@@ -140,6 +141,7 @@ def _run(
         window.mark(begin + plan.duration)
         phases.say("measured")
         load.finish()
+        waited_until = clock()
         phases.say("finished")
         phases.wait()
     except Done:
@@ -151,7 +153,7 @@ def _run(
     except RunEnded as end:
         window.mark(clock())
         return {"ended": str(end), "wrong": None}
-    return {"ended": None, "wrong": None}
+    return {"ended": None, "wrong": None, "waited_until": waited_until}
 
 
 def _read_line() -> bytes:

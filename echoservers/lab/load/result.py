@@ -5,6 +5,7 @@ from array import array
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from .datagrams import LOSS_TIME
 from .plan import LoadPlan
 
 if TYPE_CHECKING:
@@ -64,8 +65,12 @@ class LoadResult:
     connect_seconds: "Floats"
     """Of churn, how long each connection took to be made."""
     unfinished: "Floats"
-    """The ages of the messages that were on their way at the end of a closed loop: whoever
-    is not answered at all has no latency, and would not be seen otherwise."""
+    """The ages of the messages that were on their way at the end of a closed loop, or of churn:
+    whoever is not answered at all has no latency, and would not be seen otherwise."""
+    connect_waits: "Floats"
+    """Of churn, how long those have waited who were not connected yet at its end."""
+    lost_waits: "Floats"
+    """How long those were waited for, at least, that are ``lost``."""
     cpu_seconds: float
     """Of the generator, in the window."""
     spun_seconds: float
@@ -97,6 +102,13 @@ class LoadResult:
             return np.zeros(0), np.zeros(0)
         counts, _ = np.histogram(self.starts + self.latencies - self.begin, edges)
         return (edges[:-1] + edges[1:]) / 2, counts / width
+
+    @property
+    def waits(self) -> "Floats":
+        """How long those have waited, at least, who were not answered."""
+        import numpy as np
+
+        return np.concatenate([self.unfinished, self.lost_waits])
 
     def by_client(self) -> "Integers":
         """How many replies each client had."""
@@ -195,7 +207,20 @@ def _timed(_plan: LoadPlan, told: dict[str, Any], arrays: dict[str, Any]) -> dic
     samples = {"starts": arrays["starts"][kept], "ends": ends[kept], "clients": clients[kept]}
     if "connects" in arrays:
         samples["connect_seconds"] = arrays["connects"][kept]
-    return _ordered(**samples) | {"lost": told.get("lost", 0)}
+    lost = told.get("lost", 0)
+    return _ordered(**samples) | {
+        "unfinished": _ages(arrays.get("visiting"), end),
+        "connect_waits": _ages(arrays.get("connecting"), end),
+        "lost": lost,
+        "lost_waits": np.full(lost, LOSS_TIME),
+    }
+
+
+def _ages(since: Any, end: float) -> "Floats":
+    """How long it is at *end* since each of these times."""
+    import numpy as np
+
+    return np.zeros(0) if since is None else end - since[since < end]
 
 
 def _open(plan: LoadPlan, told: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:
@@ -219,8 +244,10 @@ def _scheduled(plan: LoadPlan, told: dict[str, Any], arrays: dict[str, Any]) -> 
     inside = (due >= begin) & (due < end)
     kept = inside & ~np.isnan(ends)
     clients: Any = np.arange(len(due)) % plan.connections
+    waits = max(end, told.get("waited_until", 0.0)) - due[inside & ~kept]
     return _ordered(due[kept], ends[kept], clients[kept]) | {
-        "lost": int(inside.sum() - kept.sum()),
+        "lost": len(waits),
+        "lost_waits": waits,
         "lateness": (arrays["left"] - due)[inside],
     }
 
@@ -237,6 +264,8 @@ def _ordered(starts: Any, ends: Any, clients: Any, connect_seconds: Any = None) 
         "connect_seconds": nothing if connect_seconds is None else connect_seconds[order],
         "lateness": nothing,
         "unfinished": nothing,
+        "connect_waits": nothing,
+        "lost_waits": nothing,
     }
 
 

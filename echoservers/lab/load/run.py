@@ -93,8 +93,14 @@ class _Generator:
             stderr=subprocess.PIPE,
             env=program_environment(),
         )
+        # Whoever says where it runs has kept the server elsewhere, if there is more than one.
+        self._spin = (os.cpu_count() or 1) > 1 if cpus else len(os.sched_getaffinity(0)) > 1
         if cpus is not None:
-            os.sched_setaffinity(self._process.pid, cpus)
+            try:
+                os.sched_setaffinity(self._process.pid, cpus)
+            except BaseException:
+                self.__exit__()
+                raise
 
     def __enter__(self) -> "_Generator":
         return self
@@ -112,7 +118,7 @@ class _Generator:
     def start(self) -> None:
         """Hand the plan over."""
         # With one processor, what looks whether a message is due keeps the server from running.
-        job = {"plan": self._plan.to_json(), "spin": len(os.sched_getaffinity(0)) > 1}
+        job = {"plan": self._plan.to_json(), "spin": self._spin}
         job["phases"] = self._on_phase is not None
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it says why on its standard error

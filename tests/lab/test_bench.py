@@ -1,0 +1,227 @@
+"""A bench: what it says of those who were not answered, of its own limits, and what it leaves."""
+
+import itertools
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import load_peers
+from echoservers.errors import TargetError
+from echoservers.lab import bench as benches
+from echoservers.lab import crowd, measure
+from echoservers.lab.bench import Bench, Loaded
+from echoservers.lab.experiments import Timing
+from echoservers.lab.load import LoadPlan, run_load
+from echoservers.targets import Target
+from lab_support import program, run, short
+from support import children_of
+
+
+def echoing(peer: Any) -> None:
+    while data := peer.recv(65536):
+        peer.sendall(data)
+
+
+def bench_of(target: Target, **changes: Any) -> Bench:
+    given = {"pinning": None, "server_cpus": 1, "seed": 1, "ceiling": lambda _plan: None}
+    return Bench(target, Timing(0.1, 0, 1), **{**given, **changes})
+
+
+@pytest.fixture(scope="module")
+def bench() -> Iterator[Bench]:
+    with load_peers.serving_one(echoing) as at, bench_of(Target.of_endpoint(at)) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def answered(bench: Bench) -> Loaded:
+    loaded = bench.load(connections=2)
+    latencies = np.full(2000, 0.001)
+    ends = np.linspace(0, loaded.result.seconds, 2000, endpoint=False) + loaded.result.begin
+    clients = np.arange(2000) % 2
+    samples = {"latencies": latencies, "starts": ends - latencies, "clients": clients}
+    nothing = {"unfinished": np.zeros(0), "lost_waits": np.zeros(0)}
+    return loaded._replace(result=replace(loaded.result, received=2000, **samples, **nothing))
+
+
+def with_result(loaded: Loaded, **changes: Any) -> Loaded:
+    return loaded._replace(result=replace(loaded.result, **changes))
+
+
+def test_unanswered_messages_are_in_the_percentiles(bench: Bench, answered: Loaded) -> None:
+    assert bench.sample(answered).figures["p99"] == 0.001
+    for unanswered in (
+        {"lost": 40, "lost_waits": np.full(40, 5.0)},
+        {"unfinished": np.full(40, 5)},
+    ):
+        sample = bench.sample(with_result(answered, **unanswered))
+        assert "p99" not in sample.figures
+        assert sample.withheld["p99"].startswith("p99 is more than 5 s: 40 were not answered")
+        assert sample.figures["p90"] == 0.001
+        assert sample.figures["max"] == 5  # the longest that anybody has waited
+
+
+def test_an_open_loop_tells_how_long_the_lost_ones_were_waited_for() -> None:
+    def deaf(peer: Any) -> None:
+        for _ in range(50):
+            peer.sendall(peer.recv(64))
+        while peer.recv(65536):
+            pass
+
+    with load_peers.serving_one(deaf) as endpoint:
+        shape: dict[str, Any] = {"shape": "open", "rate": 500.0, "duration": 0.3, "warmup": 0}
+        result = run_load(LoadPlan(endpoint, timeout=0.4, **shape))
+    assert result.lost == len(result.lost_waits) > 50
+    assert result.lost_waits.min() > 0.39
+    assert result.lost_waits.max() < 2
+    assert len(result.waits) == result.lost
+
+
+def test_a_client_of_churn_that_waits_is_no_less_late() -> None:
+    count = itertools.count()
+
+    def twenty_only(peer: Any) -> None:
+        if next(count) < 20:
+            echoing(peer)
+        while peer.recv(65536):
+            pass
+
+    with load_peers.serving_one(twenty_only) as endpoint:
+        plan = LoadPlan(endpoint, shape="churn", connections=3, duration=0.5, warmup=0, timeout=9)
+        result = run_load(plan)
+    assert result.received <= 20
+    assert len(result.unfinished) == 3
+    assert result.unfinished.min() > 0.1
+
+
+# --- a burst -----------------------------------------------------------------------------
+
+
+def test_each_connect_of_a_burst_is_timed_from_its_own_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    come = crowd._Guest.come
+
+    def slowly(self: Any, *arguments: Any) -> None:
+        end = time.monotonic() + 0.002
+        while time.monotonic() < end:
+            pass
+        come(self, *arguments)
+
+    monkeypatch.setattr(crowd._Guest, "come", slowly)
+    with load_peers.serving_one(echoing) as endpoint:
+        arrivals = crowd.burst(endpoint, 50, 5.0)
+    times = [arrival.connected for arrival in arrivals if arrival.connected is not None]
+    assert len(times) == 50
+    # All were dialled within 0.1 s: seen afterwards, half of them would have taken 0.05 s.
+    assert float(np.median(times)) < 0.02
+    assert all(arrival.answered is not None for arrival in arrivals)
+
+
+# --- whose limit it was -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limit", ["generator", "server", None])
+def test_shares_of_a_peak_that_was_the_generators_are_marked(
+    limit: str | None, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench._kept.clear()
+    monkeypatch.setattr(Bench, "peak", lambda _self, _connections: (1000.0, limit))
+    experiment = short("latency", percent="50", connections="2")
+    sample = experiment.measure(bench, experiment.cells()[0])
+    said = any("the peak was the generator's" in note for note in sample.notes)
+    assert said == (limit == "generator")
+    if said:
+        assert sample.limited_by == "generator"
+
+
+HUNGRY = """
+import os, signal, socket, sys
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+peer, _ = listener.accept()
+peer.recv(1)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_who_is_killed_for_want_of_memory_is_limited_by_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kills = itertools.count()
+    found = []
+    for counter in (lambda: next(kills), lambda: 7):  # it is one more, or nobody was
+        monkeypatch.setattr(benches, "oom_kills", counter)
+        with program(tmp_path, HUNGRY) as command:
+            results, _ = run([Target.of_command(command, name="hungry")], short("scaling"))
+        found += results.experiments[0].cells
+    assert [cell.limited_by for cell in found] == ["memory", None]
+    for cell in found:
+        assert "status -9" in (cell.error or "")
+    assert "no memory left" in (found[0].error or "")
+
+
+# --- nothing is left, and nobody is given up too soon -------------------------------------
+
+
+def test_a_bench_that_cannot_be_made_leaves_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_pid: int) -> None:
+        raise RuntimeError("no watch")
+
+    monkeypatch.setattr(benches, "Watch", broken)
+    before = children_of(os.getpid())
+    with pytest.raises(RuntimeError, match="no watch"):
+        bench_of(Target.of_mode("tcp"))
+    assert children_of(os.getpid()) == before
+
+
+def test_a_generator_that_cannot_be_pinned_is_not_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = children_of(os.getpid())
+    with pytest.raises(OSError, match="Invalid argument"):
+        run_load(LoadPlan("tcp://127.0.0.1:9"), frozenset({5000}))
+    assert children_of(os.getpid()) == before
+
+
+def failing(times: int, monkeypatch: pytest.MonkeyPatch) -> list[Target]:
+    """Let the first starts of servers fail; the targets that are started."""
+    started: list[Target] = []
+    real = measure.Bench
+
+    def bench(target: Target, *arguments: Any, **more: Any) -> Bench:
+        started.append(target)
+        if len(started) <= times:
+            raise TargetError(f"{target.name} did not listen")
+        return real(target, *arguments, **more)
+
+    monkeypatch.setattr(measure, "Bench", bench)
+    return started
+
+
+def test_a_server_that_does_not_start_once_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = failing(1, monkeypatch)
+    results, listener = run([Target.of_mode("tcp")], short("scaling"))
+    assert results.experiments[0].cells[0].figures
+    assert len(started) == 2
+    assert "tcp did not listen; it is tried again" in listener.warnings
+
+
+def test_a_server_that_does_not_start_twice_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = failing(100, monkeypatch)
+    twice = replace(short("scaling"), timing=Timing(0.1, 0, 3))
+    results, _ = run([Target.of_mode("tcp")], twice, short("size"))
+    assert [c.error for e in results.experiments for c in e.cells] == ["tcp did not listen"] * 2
+    assert len(started) == 2
+
+
+def test_one_that_is_given_up_takes_no_other_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(2, monkeypatch)
+    targets = [Target.of_mode(name) for name in ("tcp", "epoll-tcp", "select-tcp")]
+    results, _ = run(targets, short("scaling"), short("size"))
+    failed = [c.target for e in results.experiments for c in e.cells if c.error]
+    assert len(failed) in (1, 2)  # of the second experiment it is started with other options
+    assert len(set(failed)) == 1
