@@ -40,6 +40,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert "Throughput against the number of clients" in done.stdout
     assert "epoll-tcp" in done.stdout
     assert "scaling 1/1 epoll-tcp 1: " in done.stderr
+    assert "2 measurements, 2 starts of a server: about 1 s" in done.stderr
     return folder / "made"
 
 
@@ -153,6 +154,13 @@ def test_a_full_disk_is_said_in_one_line(tmp_path: Path) -> None:
         (("tcp", "--experiment", "work", "--set", "milliseconds=1,2"), "give one value"),
         (("tcp", "--experiment", "slow-client", "--set", "neighbour=rude"), "expected none, sil"),
         (("tcp", "--repeats", "0"), "expected a whole number from 1 to 1000"),
+        (("tcp", "--repeats", "2.5"), "from 1 to 1000, not '2.5'"),
+        (("tcp", "--repeats", "-3"), "from 1 to 1000, not '-3'"),
+        (("tcp", "--duration", "0"), "expected a number from 0.05 to 3600"),
+        (("tcp", "--duration", "long"), "from 0.05 to 3600, not 'long'"),
+        (("tcp", "--duration", "nan"), "from 0.05 to 3600, not 'nan'"),
+        (("tcp", "--duration", "inf"), "from 0.05 to 3600, not 'inf'"),
+        (("tcp", "--warmup", "-1"), "expected a number from 0 to 3600"),
         (("tcp", "--baseline", "udp"), "is none of the targets"),
         (("udp", "--experiment", "churn"), "no experiment for servers over udp"),
         (("tcp", "tcp"), "two targets are called 'tcp'"),
@@ -189,8 +197,79 @@ def test_a_setting_can_be_for_one_experiment() -> None:
     given = command._parser().parse(["--quick", "--set", "idle.connections=0,5", "--set=size=9"])
     made = {experiment.name: experiment for experiment in command._experiments(given)}
     assert made["idle"].values == (0, 5)
-    assert made["scaling"].values == (1, 16, 64)
+    assert made["scaling"].values == (1, 4, 16)
     assert made["scaling"].fixed["size"] == made["churn"].fixed["size"] == 9
+
+
+OWN = """
+name = "mine"
+question = "What is it like?"
+load = { connections = 2 }
+sweep = { parameter = "size", values = [1] }
+"""
+
+
+def test_two_experiments_of_one_name_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from echoservers.cli import main
+
+    files = [tmp_path / "one.toml", tmp_path / "two.toml"]
+    for file in files:
+        file.write_text(OWN)
+    assert main(["compare", "tcp", *(f"--file={file}" for file in files)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(
+        f"{files[0]} and {files[1]} are both called 'mine'; name each experiment once"
+    )
+
+
+def planned(*arguments: str) -> tuple[int, float]:
+    """How many targets there are, and how many seconds it is going to take."""
+    from echoservers.cli import compare as command
+    from echoservers.cli.compare_progress import planned_seconds
+    from echoservers.lab.measure import Study, planned_visits
+
+    given = command._parser().parse(arguments)
+    experiments = command._experiments(given)
+    targets = command._targets(given, experiments)
+    return len(targets), planned_seconds(planned_visits(Study(targets, experiments)))
+
+
+def test_quick_is_quick() -> None:
+    targets, seconds = planned("--quick")
+    assert seconds / targets <= 150 / 12
+    assert seconds <= 180
+    names = [
+        "tcp",
+        "threading-tcp",
+        "forking-tcp",
+        "thread-pool-tcp",
+        "prethreading-tcp",
+        "select-tcp",
+    ]
+    names += ["poll-tcp", "epoll-tcp", "asyncio-tcp", "prefork-tcp"]
+    targets, seconds = planned("--quick", *names)
+    assert targets == 10
+    assert seconds <= 150
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.2, "1 s"),
+        (59, "59 s"),
+        (60, "1 min"),
+        (146, "2 min 30 s"),
+        (3596, "60 min"),
+        (3900, "1 h 5 min"),
+        (7200, "2 h"),
+    ],
+)
+def test_time_in_words(seconds: float, said: str) -> None:
+    from echoservers.cli.compare_progress import in_words
+
+    assert in_words(seconds) == said
 
 
 def test_without_the_extra_it_says_what_to_install(

@@ -62,7 +62,7 @@ def _parser() -> Parser:
     add("--experiment", action="append", default=[], metavar="NAMES", help="by default all")
     add("--file", action="append", default=[], type=Path, help="an experiment of your own (TOML)")
     add("--list", action="store_true", help="list the experiments and what each shows")
-    add("--quick", action="store_true", help="the four most telling experiments, in 3 minutes")
+    add("--quick", action="store_true", help="the four most telling experiments, within 3 min")
     add("--repeats", type=_number(int, 1, 1000), metavar="N", help="fresh server processes")
     add("--duration", type=_number(float, 0.05, 3600), metavar="S", help="seconds of a cell")
     add("--warmup", type=_number(float, 0, 3600), metavar="S", help="seconds dropped before it")
@@ -142,6 +142,13 @@ def _experiments(given: argparse.Namespace) -> "list[Experiment]":
 
     names = [name for text in given.experiment for name in text.split(",") if name]
     own = [read_experiment(path) for path in given.file]
+    for number, experiment in enumerate(own):
+        first = [each.name for each in own].index(experiment.name)
+        if first < number:
+            raise OptionError(
+                f"{given.file[first]} and {given.file[number]} are both called"
+                f" {experiment.name!r}; name each experiment once"
+            )
     if "all" in names:
         names = list(EXPERIMENTS)
     if not names and not own:

@@ -13,9 +13,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from ..lab.experiments import Parameters, Sample
 from ..lab.figures import kind_of
 from ..lab.measure import Listener, Visit
+from ..lab.units import count
 from ..log import escape as escape_controls
 
-__all__ = ["make_listener"]
+__all__ = ["in_words", "make_listener", "planned_seconds"]
 
 
 @contextmanager
@@ -47,9 +48,7 @@ class _Clock:
         """In words."""
         share = (time.monotonic() - self.began) / self.done if self.done else 1.0
         seconds = max(0.0, self.planned - self.done) * share
-        if seconds >= 90:
-            return f"{seconds / 60:.0f} min left"
-        return f"{seconds:.0f} s left"
+        return f"{in_words(seconds)} left"
 
 
 class _Lines:
@@ -61,12 +60,8 @@ class _Lines:
         self._said: list[str] = []
 
     def planned(self, visits: Sequence[Visit]) -> None:
-        self._clock.planned = sum(visit.seconds for visit in visits)
-        cells = sum(len(visit.cells) for visit in visits)
-        self._print(
-            f"{cells} measurements in {len(visits)} server processes,"
-            f" about {_minutes(self._clock.planned)}"
-        )
+        self._clock.planned = planned_seconds(visits)
+        self._print(_plan(visits))
 
     def began(self, visit: Visit, parameters: Parameters) -> None:
         """Nothing to say yet."""
@@ -100,7 +95,8 @@ class _Bar:
         self._last = ""
 
     def planned(self, visits: Sequence[Visit]) -> None:
-        self._clock.planned = sum(visit.seconds for visit in visits)
+        self._clock.planned = planned_seconds(visits)
+        self._progress.console.print(_plan(visits), highlight=False)
         self._progress.update(self._task, total=self._clock.planned, left=self._clock.left())
 
     def began(self, visit: Visit, parameters: Parameters) -> None:
@@ -143,5 +139,24 @@ def _headline(sample: Sample) -> str:
     return sample.notes[0] if sample.notes else "nothing"
 
 
-def _minutes(seconds: float) -> str:
-    return f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
+def _plan(visits: Sequence[Visit]) -> str:
+    """What is going to be done, and how long that takes."""
+    cells = sum(len(visit.cells) for visit in visits)
+    starts = count(len(visits), "start of a server", "starts of a server")
+    return f"{count(cells, 'measurement')}, {starts}: about {in_words(planned_seconds(visits))}"
+
+
+def planned_seconds(visits: Sequence[Visit]) -> float:
+    """About how long all of them take, on a machine that is quiet."""
+    return sum(visit.seconds for visit in visits)
+
+
+def in_words(seconds: float) -> str:
+    """``45 s``, ``2 min 30 s``, ``1 h 5 min``: to what such an estimate is good for."""
+    if seconds < 60:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 3600:
+        minutes, rest = divmod(round(seconds / 10) * 10, 60)
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, rest = divmod(round(seconds / 60), 60)
+    return f"{hours} h {rest} min" if rest else f"{hours} h"

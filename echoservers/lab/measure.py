@@ -27,7 +27,7 @@ from .handlers import WORK_HANDLER
 from .load import Ceiling, LoadError, LoadPlan, calibrate
 from .visits import understands
 
-__all__ = ["Listener", "Study", "Visit", "measure", "reference_of", "subject_of"]
+__all__ = ["Listener", "Study", "Visit", "measure", "planned_visits", "reference_of", "subject_of"]
 
 
 CALIBRATED = ("closed", "churn")
@@ -36,6 +36,12 @@ CALIBRATED = ("closed", "churn")
 
 REFERENCE = " (reference)"
 """Behind the name of a server that is measured beside, where that name is taken."""
+
+SERVER_TIME = 0.4
+"""Seconds for a server to start and to end: an interpreter, and its imports."""
+
+GENERATOR_TIME = 0.17
+"""Seconds for a load generator to start, and to hand over its samples."""
 
 STARTS = 2
 """Of a server before it is given up: the port that was free may be taken, and a machine that
@@ -66,9 +72,10 @@ class Visit:
 
     @property
     def seconds(self) -> float:
-        """About how long it takes: a start takes a third of a second, a generator a seventh."""
+        """About how long it takes, on a machine that is quiet."""
         timing = self.experiment.timing
-        return 0.35 + len(self.cells) * (timing.warmup + timing.duration + 0.15)
+        loads = GENERATOR_TIME + timing.warmup + timing.duration if timing.duration else 0.0
+        return SERVER_TIME + sum(loads + self.experiment.takes(cell) for cell in self.cells)
 
 
 class Listener(Protocol):
@@ -107,6 +114,11 @@ def measure(
         return _measure(study, listener, keep, pinning, environment)
 
 
+def planned_visits(study: Study) -> list[Visit]:
+    """All that is going to be done, in its order."""
+    return [visit for each in study.experiments for visit in _visits(study, each)]
+
+
 def _measure(
     study: Study,
     listener: Listener,
@@ -125,9 +137,7 @@ def _measure(
     for warning in found.environment["warnings"]:
         listener.warned(warning)
     run = _Run(study, listener, found, pinning, keep)
-    listener.planned(
-        [visit for experiment in study.experiments for visit in run.visits(experiment)]
-    )
+    listener.planned(planned_visits(study))
     for experiment in study.experiments:
         run.measure(experiment)
     found.finished = True
@@ -159,6 +169,44 @@ def reference_of(experiment: Experiment, transport: str) -> Target | None:
     return Target.of_mode(name)
 
 
+# --- what is to be done ---------------------------------------------------------------
+
+
+def _targets(study: Study, experiment: Experiment) -> list[Target]:
+    """Those that the experiment is for, and its references."""
+    fit = [t for t in study.targets if t.transport in experiment.transports]
+    for transport in dict.fromkeys(target.transport for target in fit):
+        reference = reference_of(experiment, transport)
+        if reference is not None and reference.mode not in [t.mode for t in fit]:
+            fit.append(_renamed(study, reference))
+    return fit
+
+
+def _renamed(study: Study, reference: Target) -> Target:
+    """*reference* by another name, where the user has given its name to another server."""
+    names = [target.name for target in study.targets]
+    name = reference.name
+    while name in names:
+        name += REFERENCE
+    return reference._replace(name=name)
+
+
+def _visits(study: Study, experiment: Experiment) -> Iterator[Visit]:
+    """What is measured, round by round, in the order in which it is."""
+    order = random.Random(f"{study.seed} {experiment.name}")
+    for turn in range(experiment.timing.repeats):
+        targets = _targets(study, experiment)
+        order.shuffle(targets)
+        for target in targets:
+            cells = [c for c in experiment.cells() if experiment.fits(target, c)]
+            if not experiment.ordered:
+                order.shuffle(cells)
+            yield from _by_options(experiment, turn, target, cells)
+
+
+# --- doing it -------------------------------------------------------------------------
+
+
 class _Run:
     """The experiments of a study, one after the other."""
 
@@ -181,42 +229,9 @@ class _Run:
         self._server_cpus = len(usable_cpus() if pinning is None else pinning.server)
         self._ceilings: dict[tuple[Any, ...], Ceiling | None] = {}
 
-    # --- what is to be done ---------------------------------------------------------
-
-    def targets(self, experiment: Experiment) -> list[Target]:
-        """Those that the experiment is for, and its reference."""
-        fit = [t for t in self._study.targets if t.transport in experiment.transports]
-        for transport in dict.fromkeys(target.transport for target in fit):
-            reference = reference_of(experiment, transport)
-            if reference is not None and reference.mode not in [t.mode for t in fit]:
-                fit.append(self._renamed(reference))
-        return fit
-
-    def _renamed(self, reference: Target) -> Target:
-        """*reference* by another name, where the user has given its name to another server."""
-        names = [target.name for target in self._study.targets]
-        name = reference.name
-        while name in names:
-            name += REFERENCE
-        return reference._replace(name=name)
-
-    def visits(self, experiment: Experiment) -> Iterator[Visit]:
-        """What is measured, round by round, in the order in which it is."""
-        order = random.Random(f"{self._study.seed} {experiment.name}")
-        for turn in range(experiment.timing.repeats):
-            targets = self.targets(experiment)
-            order.shuffle(targets)
-            for target in targets:
-                cells = [c for c in experiment.cells() if experiment.fits(target, c)]
-                if not experiment.ordered:
-                    order.shuffle(cells)
-                yield from _by_options(experiment, turn, target, cells)
-
-    # --- doing it -------------------------------------------------------------------
-
     def measure(self, experiment: Experiment) -> None:
         """All rounds of one experiment."""
-        targets = self.targets(experiment)
+        targets = _targets(self._study, experiment)
         names = [target.name for target in targets]
         known = {subject.name for subject in self._found.targets}
         for target in targets:
@@ -232,7 +247,7 @@ class _Run:
             seed=self._study.seed,
         )
         self._found.experiments.append(collection.result())
-        for visit in self.visits(experiment):
+        for visit in _visits(self._study, experiment):
             self._listener.ended(self._visit(visit, collection))
 
     def _visit(self, visit: Visit, collection: Collection) -> Visit:

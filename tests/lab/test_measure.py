@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from echoservers.lab.experiments import EXPERIMENTS
-from echoservers.lab.measure import Study, _Run, subject_of
+from echoservers.lab.measure import Study, planned_visits, subject_of
 from echoservers.lab.results import Cell, Results
 from echoservers.targets import Target
 from lab_support import Remembers, program, run, short
@@ -262,8 +262,7 @@ def plan(seed: int) -> list[tuple[str, int, str]]:
     targets = [Target.of_mode(name) for name in ("tcp", "threading-tcp", "epoll-tcp")]
     experiment = EXPERIMENTS["scaling"]
     study = Study(targets, [experiment], seed=seed)
-    made = _Run(study, Remembers(), None, None, print)  # type: ignore[arg-type]
-    return [(v.experiment.name, v.turn, v.target.name) for v in made.visits(experiment)]
+    return [(v.experiment.name, v.turn, v.target.name) for v in planned_visits(study)]
 
 
 def test_every_round_has_every_target_once_in_an_order_of_its_own() -> None:

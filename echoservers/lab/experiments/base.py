@@ -53,6 +53,10 @@ def _no_options(_parameters: Parameters) -> dict[str, Any]:
     return {}
 
 
+def _nothing_more(_parameters: Parameters) -> float:
+    return 0.0
+
+
 def _fits_all(_target: "Target", _parameters: Parameters) -> bool:
     return True
 
@@ -92,6 +96,8 @@ class Experiment:
     """A model that is measured as well, in the same rounds, whoever was asked for."""
     derive: Callable[[dict[str, float], dict[str, float]], dict[str, float]] | None = None
     """Further figures of a run, of its own and of those of the reference."""
+    takes: Callable[[Parameters], float] = _nothing_more
+    """About how many seconds a cell takes besides its window, on a machine that is quiet."""
     fits: "Callable[[Target, Parameters], bool]" = _fits_all
     """Whether a cell makes sense for a target."""
 

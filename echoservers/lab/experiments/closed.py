@@ -47,8 +47,8 @@ SCALING = Experiment(
     parameter="connections",
     unit="connections",
     values=(1, 4, 16, 64, 256),
-    quick_values=(1, 16, 64),
-    quick_timing=Timing(0.25, 0.1, 3),
+    quick_values=(1, 4, 16),
+    quick_timing=Timing(0.15, 0.05, 3),
     fixed={"size": 64},
     measure=_measure,
 )

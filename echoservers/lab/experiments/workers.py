@@ -65,6 +65,12 @@ def _measure_timeline(bench: "Bench", parameters: Parameters) -> Sample:
     return sample
 
 
+def _timeline_takes(parameters: Parameters) -> float:
+    # Of one loop it is the whole work, of a thread for each client what one of them orders.
+    work = int(parameters["clients"]) * int(parameters["requests"])
+    return 0.1 + 0.5 * work * float(parameters["milliseconds"]) / 1000
+
+
 def _span(visits: list[Visit]) -> float:
     return max(v.received for v in visits) - min(v.sent for v in visits)
 
@@ -95,6 +101,7 @@ FAIRNESS = Experiment(
     quick_timing=Timing(0, 0, 3),
     transports=STREAM,
     measure=_measure_fairness,
+    takes=lambda parameters: 0.001 * int(parameters["connections"]),
     works=True,
 )
 
@@ -113,5 +120,6 @@ TIMELINE = Experiment(
     quick_timing=Timing(0, 0, 3),
     transports=ANY,
     measure=_measure_timeline,
+    takes=_timeline_takes,
     works=True,
 )
