@@ -89,15 +89,21 @@ def _fairness(experiment: Experiment) -> Made:
         yield best(panel, "jain_index", last)
         served = {}
         for cell in panel.at(last) if last is not None else panel.cells:
-            amounts = (cell.series.get("served_by_worker") or {}).get("y", ())
-            if len(amounts) > 1 and not cell.error:
-                served[cell.target] = (max(amounts), min(amounts))
+            shown = cell.series.get("served_by_worker") or {}
+            amounts = shown.get("y", ())
+            if len(amounts) > 1 and not cell.error:  # the picture may have the busiest ones alone
+                served[cell.target] = (
+                    max(amounts),
+                    shown.get("least", min(amounts)),
+                    shown.get("workers", len(amounts)),
+                )
         if served:
             target = max(served, key=lambda name: served[name][0] - served[name][1])
-            most, least = served[target]
+            most, least, workers = served[target]
             yield Sentence(
-                f"{place_of(panel, last)}the busiest worker of {escape(target)} served {most:,.0f}"
-                f" clients and the least busy one {least:,.0f}, in the run that is drawn."
+                f"{place_of(panel, last)}the busiest of the {workers:,} workers of"
+                f" {escape(target)} served {count(round(most), 'client')} and the least busy one"
+                f" {least:,.0f}, in the run that is drawn."
             )
 
 

@@ -41,6 +41,8 @@ def _measure_fairness(bench: "Bench", parameters: Parameters) -> Sample:
         "x_unit": "",
         "y": [float(count) for count in counts][:MOST_SHOWN],
         "unit": "clients",
+        "workers": len(counts),
+        "least": float(counts[-1]),
     }
     if len(counts) > MOST_SHOWN:
         sample.notes.append(f"the picture has {MOST_SHOWN} of {len(counts)} workers")
