@@ -9,8 +9,8 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from ..lab.against import compare_runs
-from ..lab.collect import alike
 from ..lab.experiments import EXPERIMENTS, QUICK
+from ..lab.notes import alike
 from ..lab.results import Experiment, Results
 from ..lab.tables import Table, tables_of
 

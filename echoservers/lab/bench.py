@@ -44,7 +44,8 @@ END_TIME = 0.2
 PEAK_SHARE = 0.5  # of a cell's time, to find out what the peak is
 
 NOT_ALL = (
-    "not all clients were served: those who wait have no response time, so there is none of all"
+    "not all clients were served, so there is no p50, p90, p99, p99.9 or max: those who wait have"
+    " no response time yet"
 )
 
 
@@ -298,8 +299,6 @@ class Bench:
             processes=1 if loaded.standing is None else loaded.standing.processes,
             generator=why,
         )
-        if sample.limited_by == "generator" and why is not None:
-            sample.notes.append("generator-limited: the generator was busy, or late, itself")
         return sample
 
     @staticmethod

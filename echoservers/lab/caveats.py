@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from ..log import escape
 from .claims import names
+from .notes import alike, pattern_of
 from .results import Cell, Experiment, Results
 from .units import count
 
@@ -136,15 +137,19 @@ def _strangers(results: Results, experiment: Experiment) -> Caveats:
 
 def _missing(_results: Results, experiment: Experiment) -> Caveats:
     """The remarks of single measurements, each once, with how often it was made."""
-    by_note: dict[str, list[Cell]] = {}
+    by_pattern: dict[str, list[tuple[str, Cell]]] = {}
     for cell in experiment.cells:
         for note in dict.fromkeys(cell.notes):
-            by_note.setdefault(note, []).append(cell)
-    ordered = sorted(by_note.items(), key=lambda item: -len(item[1]))
-    for note, cells in ordered[:MOST_NOTES]:
+            by_pattern.setdefault(pattern_of(note), []).append((note, cell))
+    ordered = sorted(by_pattern.values(), key=lambda found: -len(found))
+    for found in ordered[:MOST_NOTES]:
+        (note,) = alike(note for note, _cell in found)  # of those that differ in a number
+        cells = [cell for _note, cell in found]
         yield f"{_who(cells)}: {escape(note)} ({count(len(cells), 'measurement')})."
-    if len(ordered) > MOST_NOTES:
-        yield f"{count(len(ordered) - MOST_NOTES, 'further remark')} stand in results.json."
+    more = len(ordered) - MOST_NOTES
+    if more > 0:
+        stand = "stands" if more == 1 else "stand"
+        yield f"{count(more, 'further remark')} {stand} in results.json."
 
 
 MOST_NOTES = 5  # remarks; all of them stand in results.json

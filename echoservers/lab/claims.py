@@ -147,6 +147,9 @@ def worse(panel: Panel, name: str, first: Any, last: Any, better: str) -> Senten
         begin = f"From {panel.value_text(first)} to {panel.place(last)}"
     begin += f" ({panel.title})" if panel.title else ""
     verb = "falls" if better == "more" else "rises"
+    if not hurt and len(changes) == 1:
+        text = f"{begin}, the {noun_of(name)} of {escape(changes[0].target)} does not clearly"
+        return Sentence(f"{text} {verb.removesuffix('s')}.")
     if not hurt:
         text = f"{begin}, the {noun_of(name)} of none of {count(len(changes), 'server')}"
         return Sentence(f"{text} clearly {verb}.")
@@ -168,27 +171,34 @@ def worse(panel: Panel, name: str, first: Any, last: Any, better: str) -> Senten
 def past_the_knee(panel: Panel, name: str) -> Sentence | None:
     """Who ends clearly below its own best."""
     fallen: list[tuple[str, Any, Figure, Figure]] = []
-    seen = 0
+    seen: list[str] = []
     for target in panel.targets():
         points = [(x, f) for x, f, cell in panel.points(target, name) if rankable(cell)]
         if len(points) < 2:
             continue
-        seen += 1
+        seen.append(target)
         x, best = max(points, key=lambda point: point[1].median)
         if beyond(best, points[-1][1], "more"):
             fallen.append((target, x, best, points[-1][1]))
     if not seen:
         return None
     if not fallen:
-        return Sentence(
-            f"None of {count(seen, 'server')} ends clearly below its own best {noun_of(name)}."
+        who = (
+            f"None of {len(seen)} servers ends" if len(seen) > 1 else f"{names(seen)} does not end"
         )
+        return Sentence(f"{who} clearly below its own best {noun_of(name)}{_rest(panel, seen)}.")
     target, x, best, last = max(fallen, key=lambda each: _times(each[2], each[3]) or 0)
     text = f"{names(f[0] for f in fallen)} {'ends' if len(fallen) == 1 else 'end'} clearly below"
     text += f" the {noun_of(name)} of their best setting: {escape(target)} from"
     text += f" {_shown(name, best)} at {panel.value_text(x)} to {_shown(name, last)}"
     claims = tuple(Claim("more", f[2], f[3]) for f in fallen)
     return Sentence(f"{text}.", claims)
+
+
+def _rest(panel: Panel, seen: list[str]) -> str:
+    """How many are left out of a sentence, as they cannot be ranked at two settings."""
+    left = len(panel.targets()) - len(seen)
+    return f"; of {count(left, 'other')} it cannot be told" if left else ""
 
 
 def held(cell: Cell) -> bool:

@@ -1,6 +1,5 @@
 """From the samples of single runs to the cells and ratios of the results."""
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import median
@@ -8,10 +7,11 @@ from statistics import median
 from . import results
 from .experiments.base import Experiment, Parameters, Sample
 from .figures import kind_of
+from .notes import alike
 from .ranking import rankable
 from .stats import interval, paired_ratio, verdict
 
-__all__ = ["Collection", "alike"]
+__all__ = ["Collection"]
 
 Key = tuple[str, tuple[tuple[str, int | float | str], ...]]
 
@@ -85,6 +85,9 @@ class Collection:
         broken = [sample.limited_by for sample in found if sample.error]
         cell.limited_by = _most_common(broken or [sample.limited_by for sample in found])
         cell.notes = alike(_notes(found))
+        held = sum(sample.limited_by == "generator" for sample in found)
+        if held and cell.limited_by != "generator":
+            cell.notes.append(f"generator-limited in {held} of {len(found)} runs")
         by_round = [self._figures(target, parameters, turn) for turn in range(self._rounds)]
         withheld = {name for sample in found for name in sample.withheld}
         for name in dict.fromkeys(name for figures in by_round for name in figures):
@@ -113,7 +116,7 @@ class Collection:
         if self._experiment.derive is None:
             return
         for name in {n for s in samples for n in self._experiment.derive(s.figures, s.figures)}:
-            yield f"{name} : this is the baseline, whose own is what the others are more than"
+            yield f"{name}: 0 by definition, as this is the baseline"
 
     def _figure(self, name: str, runs: list[float | None]) -> results.Figure:
         kind = kind_of(name)
@@ -141,7 +144,7 @@ class Collection:
         void = sum(two <= 0 for _, two in pairs)
         if void:
             cell.notes.append(
-                f"{name} : no ratio to {other.target}, whose was 0 in {void} of {len(pairs)} rounds"
+                f"{name}: no ratio to {other.target}, whose was 0 in {void} of {len(pairs)} rounds"
             )
         elif pairs:
             ratio = paired_ratio([one for one, _ in pairs], [two for _, two in pairs], self._seed)
@@ -153,23 +156,6 @@ def _notes(samples: Iterable[Sample]) -> Iterator[str]:
     for sample in samples:
         yield from sample.notes
         yield from sample.withheld.values()
-
-
-def alike(notes: Iterable[str]) -> list[str]:
-    """*notes*, of those that differ in their numbers only the one with the largest."""
-    kept: dict[str, str] = {}
-    for note in notes:
-        pattern = _NUMBER.sub("#", note)
-        if pattern not in kept or _numbers(note) > _numbers(kept[pattern]):
-            kept[pattern] = note
-    return list(kept.values())
-
-
-_NUMBER = re.compile(r"(?<![\w.])\d[\d,.]*")  # not the 99 of p99
-
-
-def _numbers(note: str) -> list[float]:
-    return [float(found.replace(",", "").rstrip(".")) for found in _NUMBER.findall(note)]
 
 
 def _setting(parameters: Parameters) -> tuple[tuple[str, int | float | str], ...]:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 from ..log import escape
 from ..palette import STYLES, Style
 from .canvas import Picture, drawing, finish
-from .charts import Curve, Point, Row, Ticks, curves, intervals, shares
+from .charts import Curve, Point, Ticks, curves
 from .lanes import Timeline, read_lanes, timeline, timelines
 from .layout import layout_of, noun_of, title_of_figure, unit_of
 from .looks import looks_of
+from .ranking import rankable
 from .results import Cell, Experiment, Figure, Results
+from .rows import Row, intervals, shares
 from .units import Scale, scale_for
 from .view import Panel, panels, slug, unique
 
@@ -53,7 +55,7 @@ def _scale(panel: Panel, name: str) -> tuple[Scale, str]:
 
 
 def _point(x: float, figure: Figure, cell: Cell) -> Point:
-    return Point(x, figure.median, figure.low, figure.high, cell.limited_by == "generator")
+    return Point(x, figure.median, figure.low, figure.high, not rankable(cell))
 
 
 def _names(panel: Panel) -> str:

@@ -167,8 +167,9 @@ def _entry(cell: Cell, name: str, scale: Scale, ranking: Ranking | None) -> Entr
 def _why_missing(cell: Cell, name: str) -> str:
     """The note of the measurement that is about this figure, if it left one."""
     spellings = {name, name.replace("p999", "p99.9"), name.replace("_", " ")}
-    said = [note for note in cell.notes if any(spelled in note.split() for spelled in spellings)]
-    return escape(said[0], LONGEST_NOTE) if said else "not measured"
+    words = {note: {word.strip(",;:.") for word in note.split()} for note in cell.notes}
+    said = [note for note in cell.notes if spellings & words[note]]
+    return escape(said[0].removeprefix(f"{name}: "), LONGEST_NOTE) if said else "not measured"
 
 
 def _mark(cell: Cell, ranking: Ranking | None) -> str:

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from echoservers.lab import limits
-from echoservers.lab.collect import Collection, alike
+from echoservers.lab.collect import Collection
 from echoservers.lab.environment import describe, kept_on, noise, plan_pinning, usable_cpus
 from echoservers.lab.experiments import EXPERIMENTS, Experiment, Sample, Timing
 from echoservers.lab.limits import what_limits
+from echoservers.lab.notes import alike
 
 
 def experiment() -> Experiment:
@@ -72,7 +73,7 @@ def test_a_round_in_which_nobody_was_served_counts() -> None:
     void = collected(base=[100.0, 0.0, 102.0], ours=[200.0, 201.0, 202.0])
     assert not void.ratios
     (note,) = void.cells[1].notes
-    assert note == "throughput : no ratio to base, whose was 0 in 1 of 3 rounds"
+    assert note == "throughput: no ratio to base, whose was 0 in 1 of 3 rounds"
 
 
 def test_a_percentile_that_one_run_cannot_tell_is_not_that_of_the_others() -> None:

@@ -70,7 +70,7 @@ def test_churn_is_held_against_the_iterative_server_that_nobody_asked_for() -> N
     assert control == pytest.approx(own.figures[name].median - reference.figures[name].median)
     # Held against itself it would be a measured zero, which it is not.
     assert "process_control_cpu" not in reference.figures
-    assert any("this is the baseline" in note for note in reference.notes)
+    assert any("as this is the baseline" in note for note in reference.notes)
 
 
 def test_the_reference_is_no_server_of_the_users_that_has_its_name() -> None:
