@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from echoservers.lab import charts
 from echoservers.lab.against import compare_runs
+from echoservers.lab.caveats import about_experiment
 from echoservers.lab.claims import names
 from echoservers.lab.ranking import beyond, rank
 from echoservers.lab.results import Cell, Experiment, Figure
@@ -60,7 +62,7 @@ def test_no_sentence_claims_what_intervals_do_not_show(
             assert beyond(claim.ahead, claim.behind, claim.better)
         compares = re.search(r"has the (highest|lowest)|clearly (behind|falls|rises|below)",
                              sentence.text)  # fmt: skip
-        denies = re.search(r"none of|None of", sentence.text)
+        denies = re.search(r"none of|None of|does not end", sentence.text)
         assert bool(sentence.claims) or not compares or denies
 
 
@@ -165,3 +167,36 @@ def test_the_least_busy_worker_is_that_of_all_and_not_of_those_drawn() -> None:
     made = Experiment("fairness", "T", "Q?", "S", "clients", "", [8], 1, 1, 0, None, [cell])
     (said, *_) = [s.text for s in sentences_of(made) if "busiest" in s.text]
     assert "the busiest of the 70 workers of a served 9 clients and the least busy one 1" in said
+
+
+def sweep(*limits: str | None) -> Experiment:
+    """Two settings of each server, the same for all; the limits are of the servers."""
+    cells = [
+        Cell(f"s{n}", {"x": at}, limit, figures={"throughput": figure([9.0, 10.0, 11.0], "more")})
+        for n, limit in enumerate(limits)
+        for at in (1, 100)
+    ]
+    return Experiment("scaling", "T", "Q?", "S", "x", "xs", [1, 100], 3, 1, 0, None, cells)
+
+
+def test_one_server_is_named_and_the_others_are_not_passed_over() -> None:
+    texts = [s.text for s in sentences_of(sweep("server", "generator", "time"))]
+    said = "s0 does not end clearly below its own best throughput; of 2 others it cannot be told."
+    assert said in texts
+    texts = [s.text for s in sentences_of(sweep("server", None))]
+    assert "None of 2 servers ends clearly below its own best throughput." in texts
+
+
+def test_remarks_that_differ_in_a_number_are_one() -> None:
+    results = sample_results(("scaling",), servers=3)
+    made = sweep(None, None, None)
+    for number, cell in enumerate(made.cells):
+        cell.notes = [f"for {number}0% of the time the generator had no processor to run on"]
+    found = [c for c in about_experiment(results, made) if "no processor to run" in c]
+    said = "for 50% of the time the generator had no processor to run on"
+    assert found == [f"s0, s1 and s2: {said} (6 measurements)."]
+
+
+def test_one_wild_interval_does_not_press_the_others_to_the_ground() -> None:
+    wild = charts.Point(1, 2.0, 0.0001, 5000.0)
+    assert charts._ends([charts.Point(0, 3.0, 2.5, 3.5), wild]) == [2.5, 3.5, 0.0001, 7.5]
