@@ -7,8 +7,8 @@ from statistics import median
 from . import results
 from .experiments.base import Experiment, Parameters, Sample
 from .figures import kind_of
+from .limits import rankable
 from .notes import alike
-from .ranking import rankable
 from .stats import interval, paired_ratio, verdict
 
 __all__ = ["Collection"]

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .load import LoadResult
+    from .results import Cell
 
-__all__ = ["oom_kills", "what_limits"]
+__all__ = ["oom_kills", "rankable", "what_limits"]
 
 OOM_COUNTERS = (Path("/proc/vmstat"), Path("/sys/fs/cgroup/memory.events"))
 """Where Linux counts whom it has killed for want of memory: on the whole machine, and in the
@@ -27,6 +28,15 @@ def oom_kills() -> int:
             if "oom_kill" in words:
                 found += int(words[words.index("oom_kill") + 1])
     return found
+
+
+def rankable(cell: "Cell") -> bool:
+    """Whether the server set the figures of *cell*.
+
+    Not where the generator was the slower one, nor where memory, descriptors or time ran
+    out: such a server stood under less than the others.
+    """
+    return not cell.error and cell.limited_by in (None, "server")
 
 
 def what_limits(

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from .layout import direction
+from .limits import rankable
 from .results import Cell, Figure
 
 __all__ = ["Entry", "Ranking", "beyond", "rank", "rankable"]
@@ -41,15 +42,6 @@ class Ranking(NamedTuple):
         """Those that are clearly not the best."""
         first = {id(e.cell) for e in (*self.leaders, *filter(None, [self.winner]))}
         return tuple(e for e in self.entries if id(e.cell) not in first)
-
-
-def rankable(cell: Cell) -> bool:
-    """Whether the server set the figures of *cell*.
-
-    Not where the generator was the slower one, nor where memory, descriptors or time ran
-    out: such a server stood under less than the others.
-    """
-    return not cell.error and cell.limited_by in (None, "server")
 
 
 def beyond(a: Figure, b: Figure, better: str) -> bool:
