@@ -16,8 +16,10 @@ from echoservers.errors import TargetError
 from echoservers.lab import bench as benches
 from echoservers.lab import crowd, measure
 from echoservers.lab.bench import Bench, Loaded
-from echoservers.lab.experiments import Timing
+from echoservers.lab.environment import usable_cpus
+from echoservers.lab.experiments import Sample, Timing
 from echoservers.lab.load import LoadPlan, run_load
+from echoservers.lab.load import run as runs
 from echoservers.targets import Target
 from lab_support import program, run, short
 from support import children_of
@@ -164,6 +166,25 @@ def test_who_is_killed_for_want_of_memory_is_limited_by_it(
     for cell in found:
         assert "status -9" in (cell.error or "")
     assert "no memory left" in (found[0].error or "")
+
+
+@pytest.mark.skipif(len(usable_cpus()) < 2, reason="there is one processor, for all")
+def test_while_it_measures_the_servers_processors_are_the_servers() -> None:
+    before, places = usable_cpus(), []
+
+    def look(bench: Bench, _parameters: Any) -> Sample:
+        assert bench._pinning is not None
+        places.append((usable_cpus(), bench._pinning))
+        assert bench.workers() == len(before)  # as without pinning
+        return Sample({"throughput": 1.0})
+
+    run([Target.of_mode("prefork-tcp")], replace(short("scaling"), measure=look))
+    ((place, pinning),) = places
+    assert place == pinning.generator
+    assert not place & pinning.server
+    assert usable_cpus() == before
+    with runs._Generator(LoadPlan("tcp://127.0.0.1:9"), pinning.generator) as generator:
+        assert generator._spin  # it has a processor that the server does not need
 
 
 # --- nothing is left, and nobody is given up too soon -------------------------------------
