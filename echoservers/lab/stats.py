@@ -121,8 +121,8 @@ def beyond(
     left = np.zeros(0) if waits is None else waits
     longest = max(values.max(initial=0.0), left.max(initial=0.0))
     return (
-        f"{name} is more than {longest:.3g} s: {len(left):,} were not answered, and count as later"
-        " than they had waited"
+        f"{name} is more than {longest:.3g} s: {len(left):,} not answered, who count as later than"
+        " they had waited"
     )
 
 

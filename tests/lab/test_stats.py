@@ -174,7 +174,7 @@ def test_who_was_not_answered_is_at_least_as_late_as_he_has_waited() -> None:
     assert percentile(answered, 0.99) == 0.001
     assert percentile(answered, 0.99, never) == np.inf
     assert percentile(answered, 0.9, never) == 0.001
-    assert "p99 is more than 5 s: 30 were not answered" in beyond("p99", answered, never)
+    assert "p99 is more than 5 s: 30 not answered" in beyond("p99", answered, never)
     # Some of them were answered later than others: 995 of 1030 are 96.6 %.
     assert percentile(np.append(np.full(990, 0.001), np.full(10, 9.0)), 0.965, never) == 9
 
