@@ -68,6 +68,9 @@ class ServingMixIn(AdmissionMixIn):
     - half_close(record), abort_request(record)  # where a worker is not in this process
     - close_listener()
 
+    A model that waits in a loop of its own has `_turn` run it: beside all else that is what tells
+    the master of a preforked server that a worker does not stand still (``worker_timeout``).
+
     Options (see `ServingOptions`) are keyword arguments, class or instance attributes.
     """
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from chosen_modes import SHARE
-from echoservers import create_server
+from echoservers import OptionError, create_server
 from prefork_support import (
     all_gone,
     ended_well,
@@ -27,6 +27,7 @@ from support import (
     echo,
     receive_all,
     receive_exactly,
+    serving,
     wait_until,
 )
 
@@ -116,6 +117,28 @@ def test_nobody_waits_for_a_thread_of_one_worker_while_another_has_one(
             with server.connect(timeout=5) as first, server.connect(timeout=5) as second:
                 echo(first)
                 echo(second)
+
+
+def test_a_queue_that_workers_would_not_use_is_refused() -> None:
+    mode = "prefork-thread-pool-tcp:queue_size=3"
+    for accept in ("shared", "flock", "mutex", "handoff"):
+        with pytest.raises(OptionError, match=r"queue_size=3: .* accept=reuseport or overflow="):
+            create_server(mode, ("127.0.0.1", 0), accept=accept)
+        create_server(mode, ("127.0.0.1", 0), accept=accept, overflow="refuse").server_close()
+    create_server(mode, ("127.0.0.1", 0), accept="reuseport").server_close()
+
+
+def test_workers_with_a_listener_each_queue_as_many_as_asked_for(folder: Path) -> None:
+    options = {"accept": "reuseport", "workers": 1, "max_workers": 1, "queue_size": 2}
+    with serving("prefork-thread-pool-tcp", folder, **options) as server:
+        clients = [connect(server) for _ in range(5)]
+        wait_until(lambda: server.stats()["active"] == 3, "one is served and two are queued")
+        for client in clients:
+            client.sendall(b"hello")
+        for client in clients:
+            with client:
+                assert receive_exactly(client, 5) == b"hello"
+        wait_until(lambda: server.stats()["closed"] == 5, "all are over")
 
 
 @pytest.mark.parametrize("mode", MODES)

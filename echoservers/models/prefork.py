@@ -119,6 +119,7 @@ class PreforkMixIn(Listening):
 
     def _prepare_admission(self) -> None:
         check_accept(self.accept, self.address_family, self.socket_type)
+        self._shares_backlog = self.accept != "reuseport"
         super()._prepare_admission()
         if self._link is not None:
             return
