@@ -4,7 +4,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,15 +77,9 @@ def needed(program: str) -> str:
     return found
 
 
-def checked(
-    target: Target,
-    level: Level,
-    scale: float = 1.0,
-    lines: bool = False,
-    skip: Sequence[str] = (),
-) -> list[Result]:
-    """Run every check of *level* on *target*, but those to *skip*."""
-    checks = select_checks(target, level, skip=skip, lines=lines)
+def checked(target: Target, level: Level, scale: float = 1.0, lines: bool = False) -> list[Result]:
+    """Run every check of *level* on *target*."""
+    checks = select_checks(target, level, lines=lines)
     with Subject(target, level, scale) as subject:
         return check_target(subject, checks).results
 

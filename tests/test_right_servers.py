@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from echoservers.conformance import Outcome, clients
+from echoservers.conformance import Outcome, Subject, check_target, clients, select_checks
 from echoservers.targets import Level, Target
 from strange_servers import HERE, Strange, checked, failed, needed, strange_servers
 
@@ -62,7 +62,9 @@ def test_xinetd_passes_every_check_but_those_of_what_it_does_not() -> None:
     needed("xinetd")
     command = f"sh {HERE / 'right_servers' / 'xinetd_echo.sh'} {{port}} tcp"
     target = Target.of_command(command, name="xinetd")
-    results = checked(target, Level.CONCURRENT, skip=XINETD_DOES_NOT)
+    checks = select_checks(target, Level.CONCURRENT, skip=XINETD_DOES_NOT)
+    with Subject(target, Level.CONCURRENT) as subject:
+        results = check_target(subject, checks).results
     assert failed(results) == {}
     skipped = [result.check.id for result in results if result.outcome is Outcome.SKIP]
     assert skipped == ["processes.second-instance-says"]  # of one that ends
