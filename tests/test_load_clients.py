@@ -73,6 +73,16 @@ def messages() -> Iterator[Pairs]:
         peer.close()
 
 
+def fill(send: Callable[[bytes], int], data: bytes) -> int:
+    """Send *data* again and again until there is no room; how many bytes have gone."""
+    sent = 0
+    try:
+        while True:
+            sent += send(data)
+    except BlockingIOError:
+        return sent
+
+
 def goes_on(loop: Loop, until: Callable[[], bool]) -> None:
     """Resume the clients until something holds."""
     assert loop.run_until(until, clock() + PATIENCE)
@@ -411,10 +421,7 @@ def test_tls_without_room_says_what_a_socket_says(files: dict[str, str]) -> None
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)
     theirs.setblocking(False)
     filling = b"x" * 512
-    sent = 0
-    with pytest.raises(BlockingIOError):
-        while True:
-            sent += ours.send(filling)
+    sent = fill(ours.send, filling)
     channel = TLSChannel(ours, context)
     with pytest.raises(BlockingIOError):  # no room for the first words
         channel.handshake()
@@ -433,9 +440,7 @@ def test_tls_without_room_says_what_a_socket_says(files: dict[str, str]) -> None
             pass
     with pytest.raises(BlockingIOError):  # nothing has come
         channel.recv(10)
-    with pytest.raises(BlockingIOError):  # the buffer is full
-        while True:
-            channel.send(filling)
+    assert fill(channel.send, filling) >= len(filling)
     assert peer.recv(512) == filling
     peer.send(b"hello")
     assert channel.recv(10) == b"hello"

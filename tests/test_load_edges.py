@@ -71,7 +71,7 @@ def test_half_an_order_is_none() -> None:
 
 
 def test_a_plan_in_json_that_cannot_be_says_what_is_wrong() -> None:
-    with pytest.raises(OptionError, match="^size=0: expected 1 to"):
+    with pytest.raises(OptionError, match=r"^size=0: expected 1 to"):
         LoadPlan.from_json('{"endpoint": "tcp://127.0.0.1:1", "size": 0}')
 
 
