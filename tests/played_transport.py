@@ -1,7 +1,14 @@
-"""A transport of an event loop as a test plays it: it takes what is written, or has no room."""
+"""A transport and a server as a test plays them: there is room for what is written, or none."""
 
 import asyncio
+import socket
+import sys
 from typing import Any
+
+from echoservers import EchoHandler
+from echoservers.activity import ActiveRequest
+from echoservers.counters import new_cells
+from echoservers.protocols import Buffer, Connection
 
 
 class Transport:
@@ -51,6 +58,46 @@ class Transport:
 
     def is_closing(self) -> bool:
         return "close" in self.done or "abort" in self.done
+
+
+class Owner:
+    """The server."""
+
+    idle_timeout: float | None = None
+    max_message_size = None
+    logs_connections = False
+
+    def __init__(self) -> None:
+        self.events = asyncio.new_event_loop()
+        self.cells = new_cells()
+        self.failures: list[str] = []
+        self.over = 0
+        self.buffer = Buffer(1024)
+        self.handler: Any = None
+        self.ours, self.theirs = socket.socketpair()
+        self.ours.setblocking(False)
+
+    def cells_of(self, _request: object) -> list[int]:
+        return self.cells
+
+    def drive_handler(self, handler: EchoHandler) -> None:
+        self.handler = handler
+
+    def connection_failed(self, _connection: Connection) -> None:
+        self.failures.append(repr(sys.exc_info()[1]))
+
+    def connection_over(self, _connection: Connection) -> None:
+        self.over += 1
+
+    def make(self, kind: type[Connection], handler: type[EchoHandler]) -> Any:
+        handler(self.ours, ("test", 1), self)
+        record = ActiveRequest(self.ours, ("test", 1), None)
+        return kind(self, self.handler, record, self.events, self.buffer)
+
+    def turn(self) -> None:
+        """Let what is ready run."""
+        for _ in range(5):
+            self.events.run_until_complete(asyncio.sleep(0))
 
 
 def connect(protocol: Any) -> Transport:

@@ -221,10 +221,10 @@ def test_who_is_cut_off_beside_the_others_is_no_longer_counted(
 def test_a_crowd_that_is_not_answered_is_not_waited_for_again(
     loop: Loop, streams: Pairs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("echoservers.lab.load.crowd.PATIENCE", 0.05)
+    monkeypatch.setattr("echoservers.lab.load.crowd.PATIENCE", 0.4)
     began = clock()
     crowd = crowd_of(loop, streams, idle=300)
-    assert clock() - began < 1
+    assert clock() - began < 2  # once, and not for each of ten groups
     assert crowd.counts() == {"answered": 0, "idle": 300}
     assert len(streams.peers) == 300
     crowd.close()

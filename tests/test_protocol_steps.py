@@ -8,7 +8,6 @@ test does all of it.
 import asyncio
 import logging
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,53 +15,12 @@ from typing import Any
 import pytest
 
 from echoservers import EchoHandler, LineFraming
-from echoservers.activity import ActiveRequest
-from echoservers.counters import BYTES_OUT, ERRORS, MESSAGES, new_cells
+from echoservers.counters import BYTES_OUT, ERRORS, MESSAGES
 from echoservers.framed_protocols import AsyncConnection, FramedConnection
-from echoservers.protocols import Buffer, Connection
+from echoservers.protocols import Connection
 from echoservers.raw_protocols import ChattyPeer, EchoConnection, EchoingPeer, RawConnection
-from played_transport import Transport, bring, connect
+from played_transport import Owner, Transport, bring, connect
 from support import PATIENCE
-
-
-class Owner:
-    """The server."""
-
-    idle_timeout: float | None = None
-    max_message_size = None
-    logs_connections = False
-
-    def __init__(self) -> None:
-        self.events = asyncio.new_event_loop()
-        self.cells = new_cells()
-        self.failures: list[str] = []
-        self.over = 0
-        self.buffer = Buffer(1024)
-        self.handler: Any = None
-        self.ours, self.theirs = socket.socketpair()
-        self.ours.setblocking(False)
-
-    def cells_of(self, _request: object) -> list[int]:
-        return self.cells
-
-    def drive_handler(self, handler: EchoHandler) -> None:
-        self.handler = handler
-
-    def connection_failed(self, _connection: Connection) -> None:
-        self.failures.append(repr(sys.exc_info()[1]))
-
-    def connection_over(self, _connection: Connection) -> None:
-        self.over += 1
-
-    def make(self, kind: type[Connection], handler: type[EchoHandler]) -> Any:
-        handler(self.ours, ("test", 1), self)
-        record = ActiveRequest(self.ours, ("test", 1), None)
-        return kind(self, self.handler, record, self.events, self.buffer)
-
-    def turn(self) -> None:
-        """Let what is ready run."""
-        for _ in range(5):
-            self.events.run_until_complete(asyncio.sleep(0))
 
 
 @pytest.fixture
