@@ -89,7 +89,7 @@ class Schedule:
             try:
                 for fd, _ in ready:
                     steps[fd]()
-            except (StopIteration, OSError) as error:
+            except OSError as error:
                 loop.ended(fd, error)
 
     def catch_up(self) -> None:
