@@ -68,11 +68,17 @@ class ServingMixIn(AdmissionMixIn):
     - half_close(record), abort_request(record)  # where a worker is not in this process
     - close_listener()
 
+    A model that waits in a loop of its own has `_turn` run it: beside all else that is what tells
+    the master of a preforked server that a worker does not stand still (``worker_timeout``).
+
     Options (see `ServingOptions`) are keyword arguments, class or instance attributes.
     """
 
     #: Whether server_close() waits for workers, ``drain_timeout`` at most.
     block_on_close = True
+
+    #: Seconds that workers get to end once their connections are cut.
+    _abort_time = ABORT_TIME
 
     #: Whether the model runs handlers that have a ``handle()`` of their own.
     runs_handle = True
@@ -200,14 +206,14 @@ class ServingMixIn(AdmissionMixIn):
     def _finish_drain(self, deadline: float) -> None:
         if not self._wait_for_loop(deadline):
             self.abort()
-            if not self._wait_for_loop(time.monotonic() + ABORT_TIME):
+            if not self._wait_for_loop(time.monotonic() + self._abort_time):
                 logger.warning("left a busy handler behind, in the loop itself")
                 return
         if self.is_stream:
             self.close_listener()  # a datagram socket stays, for replies still to come
         if not self._wait_until_idle(deadline):
             self.abort()
-            if not self._wait_until_idle(time.monotonic() + ABORT_TIME):
+            if not self._wait_until_idle(time.monotonic() + self._abort_time):
                 logger.warning("left %d busy workers behind", len(self._activity))
 
     def abort(self) -> None:

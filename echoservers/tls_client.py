@@ -71,7 +71,10 @@ class TLSStream:
         :raises ConnectionError: the end came without a close_notify: somebody cut it.
         """
         with self._lock:
-            self._flush()
+            try:
+                self._flush()
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # what has come is there all the same, and behind it the end
             if self._early:
                 data = bytes(self._early[:size])
                 del self._early[:size]

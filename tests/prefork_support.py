@@ -5,11 +5,21 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from support import ROOT, Program, children_of, echo, program, serve_arguments, state_of, wait_until
+from support import (
+    PATIENCE,
+    ROOT,
+    Program,
+    children_of,
+    echo,
+    program,
+    serve_arguments,
+    state_of,
+    wait_until,
+)
 
 
 @contextmanager
@@ -21,10 +31,31 @@ def workers(
     with program(*arguments, **popen) as server:
 
         def listed() -> list[int]:
-            return [pid for pid in children_of(server.pid) if state_of(pid) != "Z"]
+            return [pid for pid in children_of(server.pid) if state_of(pid) not in ("Z", "")]
 
-        wait_until(lambda: len(listed()) == number and ready(listed()), "all are there")
+        wait_until_ready(listed, number)
         yield server, listed
+
+
+def wait_until_ready(
+    listed: Callable[[], list[int]],
+    number: int = 2,
+    *,
+    without: Collection[int] = (),
+    patience: float = PATIENCE,
+) -> list[int]:
+    """Wait until there are so many workers and all are ready; those, as one look has seen them.
+
+    :param without: those that must have gone.
+    """
+    seen: list[int] = []
+
+    def all_there() -> bool:
+        seen[:] = listed()
+        return len(seen) == number and not set(seen) & set(without) and ready(seen)
+
+    wait_until(all_there, f"{number} workers are ready", patience)
+    return seen
 
 
 def ready(pids: list[int]) -> bool:
@@ -46,11 +77,20 @@ def ended_well(code: int, log: str) -> bool:
 
 
 def served_by(server: Program, pids: list[int]) -> tuple[socket.socket, int]:
-    """A client and the process that serves it: the one that has one descriptor more."""
-    before = {pid: len(os.listdir(f"/proc/{pid}/fd")) for pid in pids}
+    """A client and the process that serves it: the one that has a socket more."""
+    before = {pid: sockets_of(pid) for pid in pids}
     client = server.connect()
     echo(client)
-    return client, next(p for p in pids if len(os.listdir(f"/proc/{p}/fd")) > before[p])
+    return client, next(pid for pid in pids if sockets_of(pid) - before[pid])
+
+
+def sockets_of(pid: int) -> set[str]:
+    """The sockets that a process has open, as its descriptors link to them."""
+    found = set()
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        with suppress(FileNotFoundError):  # closed meanwhile
+            found.add(os.readlink(f"/proc/{pid}/fd/{name}"))
+    return {link for link in found if link.startswith("socket:")}
 
 
 @contextmanager

@@ -189,7 +189,19 @@ def wait_until(condition: Callable[[], bool], what: str, patience: float = PATIE
 
 
 def children_of(pid: int) -> list[int]:
-    """The child processes of *pid*, zombies included."""
+    """The child processes of *pid*, zombies included.
+
+    While the kernel lists them it may pass over one because the one before it is reaped (proc(5),
+    ``/proc/pid/task/tid/children``).  That one is then missing from the next reading: two that
+    agree have passed over none.
+    """
+    before, found = None, _children_listed(pid)
+    while found != before:
+        before, found = found, _children_listed(pid)
+    return found
+
+
+def _children_listed(pid: int) -> list[int]:
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").iterdir():
         with contextlib.suppress(OSError):

@@ -7,12 +7,13 @@ from echoservers.conformance import Subject, check_target, clients, select_check
 from echoservers.targets import Target
 
 ALWAYS = ("threading-tcp", "udp")
-"""Where the coverage is measured, these show what the checks do."""
+"""Where the coverage is measured, these show what the checks do; the others would measure each
+process of a server, for minutes."""
 
 NAMES = [
     *ALWAYS,
     *(
-        pytest.param(mode.name, marks=pytest.mark.slow)
+        pytest.param(mode.name, marks=pytest.mark.checks)
         for mode in CHOSEN_MODES
         if mode.name not in ALWAYS
     ),
@@ -21,9 +22,10 @@ NAMES = [
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_passes_every_check(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    # 10 000 connections and crowds have tests of their own, marked `stress`.
+    # 10 000 connections have a test of their own, marked `stress`.
     monkeypatch.setattr(clients, "ONE_AFTER_THE_OTHER", 200)
-    monkeypatch.setattr(clients, "CROWD", 100)
+    if name.startswith("forking"):
+        monkeypatch.setattr(clients, "CROWD", 100)
     target = Target.of_mode(name)
     with Subject(target, target.level) as subject:
         report = check_target(subject, select_checks(target, target.level))

@@ -1,4 +1,7 @@
-"""Datagrams: whole or not at all, never to the wrong place, never too many workers."""
+"""Datagrams: whole or not at all, never to the wrong place, never too many workers.
+
+That each comes back whole, to its sender, is checked for every mode in test_conformance_modes.py.
+"""
 
 import random
 import socket
@@ -32,16 +35,6 @@ from support import (
 OF_WORKERS = ("threading", "forking", "thread-pool", "prethreading")
 
 
-@pytest.mark.parametrize("size", [0, 1, 512, 1472, 8192, 8193, 65507])
-@pytest.mark.parametrize("mode", DATAGRAM_NAMES)
-def test_every_size_comes_back_whole(mode: str, size: int, folder: Path) -> None:
-    message = bytes(n % 251 for n in range(size))
-    with serving(mode, folder) as server, connect(server) as client:
-        client.send(message)
-        assert client.recv(65536) == message
-        assert server.stats()["dropped"]["too_long"] == 0
-
-
 @pytest.mark.parametrize("mode", DATAGRAM_NAMES)
 def test_a_datagram_beyond_the_limit_is_dropped_and_counted(mode: str, folder: Path) -> None:
     with serving(mode, folder, max_message_size=1000) as server, connect(server) as client:
@@ -65,17 +58,6 @@ def test_a_reply_that_no_datagram_can_carry_is_dropped_and_counted(mode: str, fo
         assert client.recv(65536) == b"abab"
 
 
-@pytest.mark.parametrize("mode", DATAGRAM_NAMES)
-def test_many_clients_get_their_own_replies(mode: str, folder: Path) -> None:
-    with serving(mode, folder) as server:
-        clients = [connect(server) for _ in range(20)]
-        for number, client in enumerate(clients):
-            client.send(b"from %d" % number)
-        for number, client in enumerate(clients):
-            assert client.recv(100) == b"from %d" % number
-            client.close()
-
-
 @pytest.mark.parametrize("mode", UDP_NAMES)
 def test_a_client_that_has_gone_harms_nobody(mode: str, folder: Path) -> None:
     with serving(mode, folder) as server:
@@ -89,7 +71,7 @@ def test_a_client_that_has_gone_harms_nobody(mode: str, folder: Path) -> None:
 # --- loops and forged sources -----------------------------------------------------------
 
 
-@pytest.mark.parametrize("port", [7, 19, 53, 1023])
+@pytest.mark.parametrize("port", [7, 1023])
 @pytest.mark.parametrize("mode", UDP_NAMES)
 def test_a_reserved_source_port_gets_no_reply(mode: str, port: int, folder: Path) -> None:
     with serving(mode, folder) as server:

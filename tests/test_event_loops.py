@@ -1,7 +1,6 @@
 """The models on an event loop beside other loops and threads: one request, a stop, Ctrl-C."""
 
 import asyncio
-import contextlib
 import signal
 import socket
 import sys
@@ -21,12 +20,8 @@ from support import (
     echo,
     echo_once,
     free_address,
-    program,
     receive_all,
-    receive_exactly,
-    serve_arguments,
     serving,
-    threads_of,
 )
 
 ASYNC_STREAM = [name for name in ASYNC_NAMES if name in STREAM_NAMES]
@@ -167,18 +162,6 @@ def test_a_second_ctrl_c_interrupts_the_handler(mode: str) -> None:
                 server.serve_forever()
         assert not Stuck.went_on
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
-@pytest.mark.parametrize("mode", [*ASYNC_TCP, "gevent-tcp"])
-def test_one_thread_serves_hundreds(mode: str, folder: Path) -> None:
-    with program(*serve_arguments(mode, folder)) as server, contextlib.ExitStack() as clients:
-        all_of_them = [clients.enter_context(server.connect()) for _ in range(300)]
-        for client in all_of_them:
-            client.sendall(b"hello")
-        for client in all_of_them:
-            assert receive_exactly(client, 5) == b"hello"
-        assert threads_of(server.pid) == 1
-        assert server.stop()[0] == 0
 
 
 def test_threads_and_processes_need_no_event_loop() -> None:

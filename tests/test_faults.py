@@ -245,14 +245,6 @@ def test_the_thread_list_is_empty_after_the_connections(folder: Path) -> None:
 # --- forking ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mode", ["forking-tcp", "forking-unix-stream"])
-def test_41_silent_clients_do_not_keep_the_42nd_from_its_echo(mode: str, folder: Path) -> None:
-    with program(*serve_arguments(mode, folder)) as server, contextlib.ExitStack() as open_clients:
-        for _ in range(41):
-            open_clients.enter_context(server.connect())
-        echo_within(server, 1)
-
-
 @pytest.mark.parametrize(
     "mode", ["forking-tcp", "threading-tcp", "thread-pool-tcp", "prethreading-tcp"]
 )

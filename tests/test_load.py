@@ -1,5 +1,6 @@
 """Load of every shape on every transport: what is counted, and what is verified."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +29,15 @@ def endpoint_of(mode: str, server: object) -> str:
 
 
 def load(mode: str, folder: Path, certificate: dict[str, str], **fields: object) -> LoadResult:
+    """Of up to five runs, each twice as long, the first in which all had a processor to run on."""
     options = certificate if mode.endswith("tls") else {}
     with serving(mode, folder, **options) as server:
-        return run_load(LoadPlan(endpoint_of(mode, server), **{**SHORT, **fields}))  # type: ignore[arg-type]
+        plan = LoadPlan(endpoint_of(mode, server), **{**SHORT, **fields})  # type: ignore[arg-type]
+        for times in (1, 2, 4, 8, 16):
+            result = run_load(dataclasses.replace(plan, duration=times * plan.duration))
+            if result.received and not result.notes:
+                break
+    return result
 
 
 def check(result: LoadResult) -> None:
@@ -78,14 +85,14 @@ def test_open_loop(mode: str, arrivals: str, folder: Path, own: dict[str, str]) 
     result = load(mode, folder, own, shape="open", connections=4, rate=1000.0, arrivals=arrivals)
     check(result)
     assert result.lost == 0
-    expected = 1000 * 0.15
-    assert abs(result.received - expected) <= (2 if arrivals == "fixed" else 75)
+    expected = 1000 * result.plan.duration
+    assert abs(result.received - expected) <= (2 if arrivals == "fixed" else expected / 2)
     assert len(result.lateness) == result.sent
     assert (result.lateness >= 0).all()
     due = np.sort(result.starts)
     if arrivals == "fixed":
         assert np.allclose(np.diff(due), 0.001)
-    assert (result.by_client() >= result.received // 4 - 20).all()
+    assert (result.by_client() >= result.received // 5).all()
 
 
 @pytest.mark.parametrize("mode", STREAMS)
@@ -131,7 +138,7 @@ def test_offered_datagrams(mode: str, size: int, folder: Path) -> None:
         mode, folder, {}, shape="datagram", connections=3, size=size, rate=500.0, duration=0.1
     )
     assert result.ended is None
-    assert abs(result.sent - 50) <= 2
+    assert abs(result.sent - 500 * result.plan.duration) <= 2
     assert result.received + result.lost == result.sent
     assert result.received > 0 or generator_limit(result)  # it had no processor all the time
 
@@ -177,10 +184,11 @@ def test_two_loads_at_once(folder: Path) -> None:
 
 def test_rates_are_of_whole_intervals(folder: Path) -> None:
     result = load("epoll-tcp", folder, {}, connections=2, duration=0.3)
-    middles, rates = result.rates(0.1)
-    assert np.allclose(middles, [0.05, 0.15, 0.25])
-    assert round(rates.sum() * 0.1) == result.received
-    assert len(result.rates(1.0)[0]) == 0
+    width = result.plan.duration / 3
+    middles, rates = result.rates(width)
+    assert np.allclose(middles, [0.5 * width, 1.5 * width, 2.5 * width])
+    assert round(rates.sum() * width) == result.received
+    assert len(result.rates(6.0)[0]) == 0
 
 
 def test_there_is_no_such_host() -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import queue
 import re
 import signal
 import subprocess
@@ -78,7 +79,7 @@ def test_a_server_that_hangs_ends_the_run(
     assert result.seconds < 15
 
 
-@pytest.mark.parametrize("fields", [{}, {"pipeline": 3}, {"shape": "open", "rate": 500.0}])
+@pytest.mark.parametrize("fields", [{}, {"pipeline": 3}, {"shape": "open", "rate": 20000.0}])
 def test_a_server_that_hangs_up_ends_the_run(fields: dict[str, object]) -> None:
     with load_peers.serving_one(load_peers.hangs_up) as endpoint:
         result = run_load(LoadPlan(endpoint, connections=2, duration=20, **fields))  # type: ignore[arg-type]
@@ -164,41 +165,60 @@ def test_a_generator_on_the_processor_of_the_server_is_limited() -> None:
     assert generator_limit(result) is not None
 
 
-def test_a_generator_that_is_stopped_again_and_again_is_limited(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """As a debugger, or a container's quota, stops it: for 95 of each 100 ms."""
-    started = threading.Event()
-    pids: list[int] = []
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> "queue.SimpleQueue[int]":
+    """The process of each generator, once it has its plan."""
+    pids: queue.SimpleQueue[int] = queue.SimpleQueue()
     true = run._Generator.start
 
     def start(self: "run._Generator") -> None:
-        pids.append(self._process.pid)
-        started.set()
+        pids.put(self._process.pid)
         true(self)
 
     monkeypatch.setattr(run._Generator, "start", start)
-    over = threading.Event()
+    return pids
 
-    def throttle() -> None:
-        started.wait()
-        while not over.wait(0.005):
-            with contextlib.suppress(ProcessLookupError):  # it has ended just now
-                os.kill(pids[0], signal.SIGSTOP)
-                over.wait(0.095)
-                os.kill(pids[0], signal.SIGCONT)
+
+def test_a_generator_that_is_stopped_again_and_again_is_limited(
+    started: "queue.SimpleQueue[int]",
+) -> None:
+    """As a debugger, or a container's quota, stops it: for 95 of each 100 ms."""
+    pause = threading.Event()
+
+    def throttle(phase: str) -> None:
+        pid = started.get() if phase == "measuring" else 0
+        for _ in range(10 if pid else 0):
+            os.kill(pid, signal.SIGSTOP)
+            pause.wait(0.095)
+            os.kill(pid, signal.SIGCONT)
+            pause.wait(0.005)
 
     with RunningTarget(Target.of_mode("epoll-tcp")) as target:
-        throttling = threading.Thread(target=throttle)
-        throttling.start()
-        try:
-            plan = LoadPlan(target.endpoint, shape="open", rate=500.0, duration=0.5, timeout=20)
-            result = run_load(plan)
-        finally:
-            over.set()
-            throttling.join()
+        plan = LoadPlan(target.endpoint, shape="open", rate=500.0, duration=1.0, timeout=20)
+        result = run_load(plan, on_phase=throttle)
     assert generator_limit(result) is not None
     assert np.percentile(result.lateness, 50) > 0.01
+
+
+@pytest.mark.parametrize("mode", ["epoll-tcp", "epoll-udp"])
+def test_what_a_stopped_generator_could_not_send_in_time_is_not_the_servers_loss(
+    mode: str, started: "queue.SimpleQueue[int]"
+) -> None:
+    """It stands still over the end of the window: then it sends the rest at once."""
+
+    def stop(phase: str) -> None:
+        if phase == "measuring":
+            pid = started.get()
+            os.kill(pid, signal.SIGSTOP)
+            threading.Timer(0.4, os.kill, (pid, signal.SIGCONT)).start()
+
+    shape = "datagram" if mode.endswith("udp") else "open"
+    with RunningTarget(Target.of_mode(mode)) as target:
+        plan = LoadPlan(target.endpoint, shape=shape, rate=500.0, duration=0.2, timeout=20)
+        result = run_load(plan, on_phase=stop)
+    assert (result.sent, result.received, result.lost) == (100, 100, 0)
+    assert result.lateness.max() > 0.1
+    assert generator_limit(result) is not None
 
 
 @pytest.mark.parametrize("transport", ["tcp", "unix-stream", "udp", "unix-datagram"])

@@ -9,12 +9,33 @@ from pathlib import Path
 import pytest
 
 from chosen_modes import SHARE
-from echoservers import create_server
-from prefork_support import all_gone, ended_well, line_of, ready, script, served_by, workers
-from support import PATIENCE, Program, children_of, connect, echo, receive_all, wait_until
+from echoservers import OptionError, create_server
+from prefork_support import (
+    all_gone,
+    ended_well,
+    line_of,
+    script,
+    served_by,
+    wait_until_ready,
+    workers,
+)
+from support import (
+    PATIENCE,
+    Program,
+    children_of,
+    connect,
+    echo,
+    receive_all,
+    receive_exactly,
+    serving,
+    wait_until,
+)
 
 MODELS = ("asyncio", "uvloop", "gevent", "epoll", "threading", "thread-pool", "prethreading")
 MODES = [mode for mode in (f"prefork-{model}-tcp" for model in MODELS) if mode in SHARE]
+
+
+MUCH = bytes(100_000)
 
 
 def connect_to_each(server: Program, pids: list[int]) -> list[socket.socket]:
@@ -22,8 +43,12 @@ def connect_to_each(server: Program, pids: list[int]) -> list[socket.socket]:
     clients: list[socket.socket] = []
     served: set[int] = set()
     while served != set(pids):
-        client, pid = served_by(server, pids)
-        clients.append(client)
+        for client in clients:  # the kernel wakes the same worker first, unless that is busy
+            client.sendall(MUCH)
+        new, pid = served_by(server, pids)
+        for client in clients:
+            assert receive_exactly(client, len(MUCH)) == MUCH
+        clients.append(new)
         served.add(pid)
     return clients
 
@@ -40,19 +65,15 @@ def test_killed_replaced_removed_and_a_connection_goes_on(mode: str, folder: Pat
         for _ in range(2):
             old = listed()
             os.kill(old[0], signal.SIGKILL)
-            # By its state: the kernel's list of children may miss one while another ends.
-            wait_until(lambda old=old: all_gone(old[:1]), "it has ended")
-            wait_until(lambda: len(listed()) == 2 and ready(listed()), "replaced")
-        clients = connect_to_each(server, listed())
-        old = set(listed())
+            pids = wait_until_ready(listed, without=old[:1])
+        clients = connect_to_each(server, pids)
+        old = pids
         server.process.send_signal(signal.SIGHUP)  # reload()
-        wait_until(lambda: len(listed()) == 4 and ready(listed()), "both have successors")
+        wait_until_ready(listed, 4)  # both have successors
         assert_they_go_on(*clients)
         for client in clients:
             client.close()
-        wait_until(lambda: all_gone(list(old)), "the old ones have left")
-        wait_until(lambda: len(listed()) == 2 and ready(listed()), "replaced")
-        clients = connect_to_each(server, listed())
+        clients = connect_to_each(server, wait_until_ready(listed, without=old))
         server.process.send_signal(signal.SIGTTOU)  # remove_worker()
         assert_they_go_on(*clients)
         for client in clients:
@@ -75,8 +96,7 @@ def test_clients_that_stay_hold_no_reload_up_and_twice_as_many_serve_at_most(
         first = set(listed())
         clients = connect_to_each(server, listed())
         server.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: len(listed()) == 4 and ready(listed()), "each has a successor", 5)
-        second = set(listed()) - first
+        second = set(wait_until_ready(listed, 4)) - first  # each has a successor
         server.process.send_signal(signal.SIGHUP)
         assert_they_go_on(*clients)
         assert set(listed()) == first | second  # the next come when the first have left
@@ -97,6 +117,28 @@ def test_nobody_waits_for_a_thread_of_one_worker_while_another_has_one(
             with server.connect(timeout=5) as first, server.connect(timeout=5) as second:
                 echo(first)
                 echo(second)
+
+
+def test_a_queue_that_workers_would_not_use_is_refused() -> None:
+    mode = "prefork-thread-pool-tcp:queue_size=3"
+    for accept in ("shared", "flock", "mutex", "handoff"):
+        with pytest.raises(OptionError, match=r"queue_size=3: .* accept=reuseport or overflow="):
+            create_server(mode, ("127.0.0.1", 0), accept=accept)
+        create_server(mode, ("127.0.0.1", 0), accept=accept, overflow="refuse").server_close()
+    create_server(mode, ("127.0.0.1", 0), accept="reuseport").server_close()
+
+
+def test_workers_with_a_listener_each_queue_as_many_as_asked_for(folder: Path) -> None:
+    options = {"accept": "reuseport", "workers": 1, "max_workers": 1, "queue_size": 2}
+    with serving("prefork-thread-pool-tcp", folder, **options) as server:
+        clients = [connect(server) for _ in range(5)]
+        wait_until(lambda: server.stats()["active"] == 3, "one is served and two are queued")
+        for client in clients:
+            client.sendall(b"hello")
+        for client in clients:
+            with client:
+                assert receive_exactly(client, 5) == b"hello"
+        wait_until(lambda: server.stats()["closed"] == 5, "all are over")
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -188,15 +230,22 @@ def test_a_timeout_heals_a_mutex_whose_holder_stands_still(folder: Path) -> None
 
 
 def test_workers_killed_again_and_again_are_replaced_at_once(folder: Path) -> None:
-    with workers("prefork-epoll-tcp", folder) as (_, listed):
+    killed = []
+    with workers("prefork-epoll-tcp", folder) as (server, listed):
+        pids = listed()
         for _ in range(8):  # delays would grow to 25 s
-            old = listed()[0]
-            os.kill(old, signal.SIGKILL)
-            wait_until(
-                lambda old=old: len(listed()) == 2 and old not in listed() and ready(listed()),
-                "replaced",
-                5,
-            )
+            client, pid = served_by(server, pids)  # so it has not died at its start
+            with client:
+                os.kill(pid, signal.SIGKILL)
+                pids = wait_until_ready(listed, without=[pid])
+            killed.append(pid)
+        code, log = server.stop()
+    ends = "was killed by signal 9 (connections lost: 1); another takes its place"
+    assert log.splitlines() == [
+        *(f"worker {pid} {ends}" for pid in killed),
+        "drained 0 connections, aborted 0",
+    ]
+    assert code == 0
 
 
 # --- what a worker inherits, and what fails ---------------------------------------------
@@ -221,15 +270,14 @@ def test_workers_do_not_share_the_hub_of_a_program_that_uses_gevent() -> None:
     pytest.importorskip("gevent")
     with script(WITH_A_HUB) as process:
         address = ("127.0.0.1", int(line_of(process)))
-        wait_until(lambda: len(children_of(process.pid)) == 2, "both are there")
+        old: list[int] = []
         for _ in range(2):
-            old = children_of(process.pid)
-            wait_until(lambda old=old: ready(old), "they hear")
+            old = wait_until_ready(lambda: children_of(process.pid), without=old)
             with socket.create_connection(address, PATIENCE) as client:
                 echo(client)
                 process.send_signal(signal.SIGHUP)
                 assert_they_go_on(client)
-            wait_until(lambda old=old: not set(old) & set(children_of(process.pid)), "replaced")
+        wait_until_ready(lambda: children_of(process.pid), without=old)
         process.send_signal(signal.SIGTERM)
         assert line_of(process) == "ended"
         assert process.wait(PATIENCE) == 0

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from prefork_support import ended_well, line_of, ready, script, served_by, workers
+from prefork_support import ended_well, line_of, script, served_by, wait_until_ready, workers
 from support import (
     PATIENCE,
     Program,
@@ -36,10 +36,11 @@ def test_a_killed_worker_is_replaced_within_a_second_and_others_do_not_notice(
     accept: str, folder: Path
 ) -> None:
     with workers("prefork-threading-tcp", folder, "--accept", accept) as (server, listed):
-        client, own = served_by(server, listed())
+        pids = listed()
+        client, own = served_by(server, pids)
         with client:
             for _ in range(3):
-                (other,) = (pid for pid in listed() if pid != own)
+                (other,) = set(pids) - {own}
                 began = time.monotonic()
                 os.kill(other, signal.SIGKILL)
                 wait_until(
@@ -47,7 +48,7 @@ def test_a_killed_worker_is_replaced_within_a_second_and_others_do_not_notice(
                 )
                 assert time.monotonic() - began < 1
                 echo(client)
-                wait_until(lambda: ready(listed()), "it serves")
+                pids = wait_until_ready(listed)  # it serves
         assert zombies_of(server.pid) == []
         code, log = server.stop()
     assert code == 0
@@ -294,8 +295,9 @@ def test_a_worker_killed_under_load_costs_only_what_it_was_serving(folder: Path)
     with workers("prefork-tcp", folder) as (server, listed):
         with Load(server) as load:
             for _ in range(5):
-                os.kill(listed()[0], signal.SIGKILL)
-                wait_until(lambda: len(listed()) == 2 and ready(listed()), "replaced")
+                killed = listed()[0]
+                os.kill(killed, signal.SIGKILL)
+                wait_until_ready(listed, without=[killed])
         assert len(load.lost) <= 5
         code, log = server.stop()
     assert code == 0

@@ -20,34 +20,15 @@ from support import (
     ROOT,
     connect,
     echo,
-    program,
     receive_all,
     receive_exactly,
     serve_arguments,
     serving,
-    threads_of,
     wait_until,
 )
 
 REACTORS = [m.name for m in MODES if m.model in ("select", "poll", "epoll", "kqueue")]
 STREAMS = [m.name for m in MODES if m.name in REACTORS and m.transport in ("tcp", "unix-stream")]
-
-
-@pytest.mark.parametrize("mode", STREAMS)
-def test_all_clients_are_served_by_one_thread(mode: str, folder: Path) -> None:
-    with program(*serve_arguments(mode, folder)) as server:
-        clients = [server.connect() for _ in range(50)]
-        for number, client in enumerate(clients):
-            client.sendall(b"first %d;" % number)
-        for number, client in enumerate(reversed(clients)):
-            client.sendall(b"second %d;" % (49 - number))
-        for number, client in enumerate(clients):
-            expected = b"first %d;second %d;" % (number, number)
-            assert receive_exactly(client, len(expected)) == expected
-        assert threads_of(server.pid) == 1
-        for client in clients:
-            client.close()
-        assert server.stop()[0] == 0
 
 
 class Wordy(EchoHandler):

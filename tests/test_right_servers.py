@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from echoservers.conformance import clients
+from echoservers.conformance import Outcome, Subject, check_target, clients, select_checks
 from echoservers.targets import Level, Target
-from strange_servers import Strange, checked, failed, needed, strange_servers
+from strange_servers import HERE, Strange, checked, failed, needed, strange_servers
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -51,3 +51,20 @@ def test_ncat_passes_every_check_but_those_of_its_known_faults() -> None:
     command = f"{ncat} --listen --keep-open --max-conns 1000 --exec /bin/cat 127.0.0.1 {{port}}"
     target = Target.of_command(command, name="ncat")
     assert set(failed(checked(target, Level.CONCURRENT))) <= NCAT_ENDS_EARLY | NCAT_BLOCKS
+
+
+XINETD_DOES_NOT = ("processes.sigint", "processes.second-instance")
+"""End: by SIGINT, as it is told by SIGTERM and SIGQUIT alone (xinetd(8)); and where it does not get
+the port of a service, as it goes on with those of the others, be there none."""
+
+
+def test_xinetd_passes_every_check_but_those_of_what_it_does_not() -> None:
+    needed("xinetd")
+    command = f"sh {HERE / 'right_servers' / 'xinetd_echo.sh'} {{port}} tcp"
+    target = Target.of_command(command, name="xinetd")
+    checks = select_checks(target, Level.CONCURRENT, skip=XINETD_DOES_NOT)
+    with Subject(target, Level.CONCURRENT) as subject:
+        results = check_target(subject, checks).results
+    assert failed(results) == {}
+    skipped = [result.check.id for result in results if result.outcome is Outcome.SKIP]
+    assert skipped == ["processes.second-instance-says"]  # of one that ends

@@ -1,8 +1,10 @@
-"""TLS: the same echo in every mode, ends that are told, strangers, and a stop in time."""
+"""TLS: counted in every mode, ends that are told, strangers, and a stop in time.
+
+That it echoes, much and both ways, is checked for every mode in test_conformance_modes.py.
+"""
 
 import logging
 import os
-import random
 import select
 import shutil
 import signal
@@ -30,7 +32,6 @@ from support import (
     echo,
     program,
     receive_all,
-    run_cli,
     serving,
     wait_until,
 )
@@ -54,30 +55,6 @@ def test_echoes_one_client_after_the_other(
     assert stats["bytes_in"] == stats["bytes_out"] == 2560
     assert stats["refused"] == {}
     assert stats["errors"] == 0
-
-
-@pytest.mark.parametrize("mode", TLS_NAMES)
-def test_echoes_16_mib_both_ways_at_once(
-    mode: str, folder: Path, own: dict[str, str], files: dict[str, str]
-) -> None:
-    data = random.Random(1).randbytes(16 * 1024 * 1024)
-    with (
-        serving(mode, folder, **own) as server,
-        EchoClient(server.endpoint(), **trusting(files)) as client,
-    ):
-        assert client.echo(data) == data
-
-
-@pytest.mark.parametrize("mode", TLS_NAMES)
-def test_half_close_gives_every_byte_then_the_end(
-    mode: str, folder: Path, own: dict[str, str]
-) -> None:
-    data = random.Random(2).randbytes(10 * 1024 * 1024)
-    with program("--mode", mode, "--port", "0", "--certfile", own["certfile"]) as server:
-        done = run_cli("client", server.url, "--insecure", input=data)
-        assert done.stderr == b""
-        assert done.stdout == data
-        assert server.stop() == (0, "drained 0 connections, aborted 0\n")
 
 
 @pytest.mark.parametrize("mode", TLS_NAMES)

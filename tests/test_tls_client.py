@@ -1,5 +1,6 @@
 """EchoClient and the command line's client over TLS."""
 
+import random
 import socket
 import ssl
 import threading
@@ -48,6 +49,15 @@ def test_the_client_verifies_the_name(endpoint: str, files: dict[str, str]) -> N
     by_name = endpoint.replace("127.0.0.1", "localhost")
     with EchoClient(by_name, **trusting(files)) as client:
         assert client.echo(b"hello") == b"hello"
+
+
+def test_much_goes_there_and_back_at_the_same_time(endpoint: str, files: dict[str, str]) -> None:
+    data = random.Random(1).randbytes(16 * 1024 * 1024)
+    with EchoClient(endpoint, **trusting(files)) as client:
+        assert client.echo(data) == data
+    done = run_cli("client", endpoint, "--insecure", input=data)
+    assert done.stderr == b""
+    assert done.stdout == data
 
 
 def test_the_meter_counts_round_trips(endpoint: str) -> None:

@@ -29,7 +29,7 @@ from ..workers.link import Link, Word
 from ..workers.listening import Listening
 from ..workers.places import Places
 from ..workers.process import Worker
-from ..workers.team import Team
+from ..workers.team import DEATH_TIME, KILL_TIME, Team
 
 __all__ = [
     "PreforkMixIn",
@@ -115,8 +115,11 @@ class PreforkMixIn(Listening):
         ),
     ] = None  # in the iterative model a client that thinks would end its worker
 
+    _abort_time = KILL_TIME + DEATH_TIME
+
     def _prepare_admission(self) -> None:
         check_accept(self.accept, self.address_family, self.socket_type)
+        self._shares_backlog = self.accept != "reuseport"
         super()._prepare_admission()
         if self._link is not None:
             return

@@ -9,6 +9,7 @@ from queue import Empty, SimpleQueue
 from typing import Annotated, Any
 
 from ..activity import ActiveRequest
+from ..errors import OptionError
 from ..options import Option, count
 from ..transports import TCPServer, UDPServer, UnixDatagramServer, UnixStreamServer
 from ..worker_threads import WorkerThreadsMixIn
@@ -29,7 +30,8 @@ class ThreadPoolMixIn(WorkerThreadsMixIn):
     ``queue_size`` accepted requests wait for one.  When the queue is full too, ``overflow``
     decides: with ``queue`` the loop stops accepting, and clients wait in the listen backlog;
     with ``refuse`` they are closed at once, and counted.  Preforked workers queue nothing with
-    ``queue``: what waits in the backlog is for whichever of them has a thread free.
+    ``queue``, but for those with a listener each: what waits in the backlog is for whichever of
+    them has a thread free.  To ask for a ``queue_size`` is an error there.
 
     The threads are started by ``serve_forever()``, or by the first ``process_request()``
     without it, and ended by ``server_close()``.  A drain serves what waits in the queue;
@@ -44,14 +46,25 @@ class ThreadPoolMixIn(WorkerThreadsMixIn):
         self._queue: SimpleQueue[ActiveRequest | None] = SimpleQueue()
         super().__init__(*args, **kwargs)
 
+    def _prepare_admission(self) -> None:
+        if "queue_size" in vars(self) and self._queues_nothing():
+            raise OptionError(
+                f"queue_size={self.queue_size}: preforked workers leave in the backlog what another"
+                " may have a thread for; expected accept=reuseport or overflow=refuse with it"
+            )
+        super()._prepare_admission()
+
+    def _queues_nothing(self) -> bool:
+        # In our queue it would wait for our threads, though another process may have one free.
+        return self._shares_backlog and self.overflow == "queue"
+
     def _prepare_to_serve(self) -> None:
         super()._prepare_to_serve()
         self._start_workers()
 
     def capacity(self) -> int:
         """How many requests may be in progress: one a thread, and those in the queue."""
-        # In our queue it would wait for our threads, though another process may have one free.
-        queued = 0 if self._shares_backlog and self.overflow == "queue" else self.queue_size
+        queued = 0 if self._queues_nothing() else self.queue_size
         return min(self.max_connections, self.max_workers + queued)
 
     def process_request(self, request: Any, client_address: Any) -> None:

@@ -24,7 +24,7 @@ from .board import MASTER, Board
 from .link import Word, hear
 from .process import NEVER, Worker, was_killed
 
-__all__ = ["Team"]
+__all__ = ["DEATH_TIME", "KILL_TIME", "Team"]
 
 STABLE_TIME = 1.0
 """Seconds after which a worker that ends has not died at its start."""
@@ -46,7 +46,11 @@ CUT_TIME = 1.0
 """Seconds from the end of the input to the cut, for a worker that leaves late."""
 
 KILL_TIME = 0.5
-"""Seconds from the cut to SIGKILL; under `echoservers.serving.ABORT_TIME`."""
+"""Seconds from the cut to SIGKILL."""
+
+DEATH_TIME = 5.0
+"""Seconds for the system to end what was killed, and to say so: milliseconds, but on a machine
+that is busy.  Whatever a worker does, it ends, so its master need not leave it behind."""
 
 SWEEP_INTERVAL = 0.2
 """Seconds between looks at workers that cannot be watched (no process descriptors)."""

@@ -72,6 +72,7 @@ class _Half(_Beside):
             yield
         self.wait_for(0)  # a server that echoes bytes answers it: that is not read
         yield
+        raise ClosedByServer  # epoll tells of an end whether it is asked or not
 
 
 class _Slow(_Beside):
@@ -88,6 +89,7 @@ class _Slow(_Beside):
             yield
         self.wait_for(0)
         yield
+        raise ClosedByServer
 
 
 class Crowd:

@@ -264,7 +264,8 @@ class OpenDatagrams:
         self._schedule.run(until)
 
     def finish(self) -> None:
-        """Wait for the replies that are still to come."""
+        """Send what is overdue, and wait for the replies that are still to come."""
+        self._schedule.catch_up()
         gone = self._schedule.gone
         self._loop.run_until(lambda: self.count >= gone, clock() + LOSS_TIME)
 

@@ -73,12 +73,19 @@ class _Window:
         self._marks.append((at, clock(), time.process_time(), loop.waited, run_delay(), loop.spun))
 
     def numbers(self) -> dict[str, float]:
-        """All zero, if it never began."""
+        """All zero, if it never began.
+
+        How late the generator comes to the beginning is time in which it had no processor.
+        """
         first, last = (self._marks * 2)[:2] if self._marks else ((0.0,) * 6,) * 2
         names = ("seconds", "wall", "cpu_seconds", "waited", "delayed", "spun_seconds")
-        return {"begin": first[0]} | {
+        told = {"begin": first[0]} | {
             name: after - before for name, before, after in zip(names, first, last, strict=True)
         }
+        missed = first[1] - first[0] if told["seconds"] else 0.0
+        told["wall"] += missed
+        told["delayed"] += missed
+        return told
 
 
 def make_load(loop: Loop, dialler: Dialler, plan: LoadPlan, spin: bool) -> _Load:

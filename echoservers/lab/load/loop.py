@@ -119,16 +119,14 @@ class Loop:
         """
         try:
             self.steps[fd]()
-        except (StopIteration, OSError) as error:
+        except OSError as error:
             self.ended(fd, error)
 
-    def ended(self, fd: int, error: Exception) -> None:
-        """The steps of *fd* are over, by an *error* or by themselves."""
+    def ended(self, fd: int, error: OSError) -> None:
+        """The steps of *fd* are over: no client's end otherwise."""
         client = self._clients.get(fd)
-        if client is not None and isinstance(error, OSError):
+        if client is not None:
             client.failed(error)
-        elif client is not None:
-            self.remove(fd)
 
     # --- running --------------------------------------------------------------------
 
@@ -153,7 +151,7 @@ class Loop:
                 try:
                     for fd, _ in ready:
                         steps[fd]()
-                except (StopIteration, OSError) as error:
+                except OSError as error:
                     self.ended(fd, error)  # epoll tells of the others of the batch again
         finally:
             self.waited += waited

@@ -43,7 +43,8 @@ class OpenLoad:
         self._schedule.run(until)
 
     def finish(self) -> None:
-        """Wait for the replies that are still to come."""
+        """Send what is overdue, and wait for the replies that are still to come."""
+        self._schedule.catch_up()
         self._loop.run_until(self._is_quiet, clock() + self._timeout)
 
     def close(self) -> None:

@@ -107,8 +107,7 @@ class _Generator:
 
     def __exit__(self, *_: object) -> None:
         process = self._process
-        if process.returncode is None:
-            process.kill()
+        process.kill()  # it has ended, where its result is here
         for stream in (process.stdin, process.stdout, process.stderr):
             assert stream is not None
             with contextlib.suppress(OSError):

@@ -239,6 +239,9 @@ class StreamClient:
             went: int = self._channel.send(message)
         except BlockingIOError:
             went = 0
+        except OSError as error:
+            self.failed(error)
+            return
         if went < self._size:
             self._unsent += message[went:]
             self.wait_for(READ | WRITE)

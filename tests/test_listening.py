@@ -1,0 +1,75 @@
+"""Whether somebody listens, which port is free, and what a target may be."""
+
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from echoservers import mode
+from echoservers.errors import OptionError
+from echoservers.handlers import EchoHandler
+from echoservers.models.forks import ForkingTCPServer
+from echoservers.targets import Target, listening
+from echoservers.targets.listening import free_port, has_socket, is_listening
+
+
+def test_a_listening_socket_is_seen_without_a_connection(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = listener.getsockname()
+        assert is_listening("tcp", address)
+        assert is_listening("tls", address)
+        assert not is_listening("udp", address)
+    assert not is_listening("tcp", address)
+    path = str(folder / "s")
+    with socket.socket(socket.AF_UNIX) as sock:
+        assert not is_listening("unix-stream", path)
+        sock.bind(path)
+        assert not is_listening("unix-stream", path)
+        assert is_listening("unix-datagram", path)  # who is bound takes datagrams
+        sock.listen()
+        assert is_listening("unix-stream", path)
+
+
+def test_of_raw_sockets_and_other_systems_nothing_is_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert is_listening("raw", ("127.0.0.1", 0)) is None
+
+    def missing(*_: object, **__: object) -> object:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(listening, "open", missing, raising=False)
+    assert has_socket("tcp", 7) is None
+    assert is_listening("tcp", ("127.0.0.1", 7)) is None
+    assert is_listening("unix-stream", "/x") is None
+
+
+def test_a_port_that_somebody_has_is_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        taken = listener.getsockname()[1]
+        monkeypatch.setattr(listening, "PORTS", range(taken, taken + 100))
+        for _ in range(5):
+            assert free_port("127.0.0.1", "tcp") != taken
+        monkeypatch.setattr(listening.random, "sample", lambda *_: [taken] * 100)
+        with pytest.raises(OSError, match=r"no free port at 127\.0\.0\.1 between"):
+            free_port("127.0.0.1", "tcp")
+
+
+def test_a_command_that_cannot_be_read_is_one() -> None:
+    with pytest.raises(OptionError, match=r"the command './server \"{port}' cannot be read: "):
+        Target.of_command('./server "{port}')
+
+
+def test_a_module_that_is_ruled_out_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    assert not mode._is_installed("uvloop")
+    assert mode._is_installed("socket")
+
+
+def test_children_are_collected_by_hand() -> None:
+    """As programs do that call ``collect_children()`` of the standard library's mix-in."""
+    with ForkingTCPServer(("127.0.0.1", 0), EchoHandler) as server:
+        server.collect_children(blocking=True)
+        server.handle_timeout()
+        assert server.active_children == {}
