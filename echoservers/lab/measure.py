@@ -11,7 +11,7 @@ One target can do no harm to the others: what goes wrong with it is the error of
 import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ from ..targets import Target, TargetError
 from . import results
 from .bench import Bench, CellError, prepared
 from .collect import Collection
+from .engines import Engine, OwnGenerator
 from .environment import Pinning, describe, plan_pinning, usable_cpus
 from .experiments import Experiment, Parameters, Sample
 from .handlers import WORK_HANDLER
@@ -44,6 +45,7 @@ class Study:
     """The name of the target that the others are held against."""
     seed: int = 1
     command: Sequence[str] = field(default_factory=lambda: sys.argv[1:])
+    engine: Engine = field(default_factory=OwnGenerator)
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,13 @@ class Visit:
     target: Target
     cells: list[dict[str, Any]]
     options: dict[str, Any]
+    load_seconds: float = OwnGenerator.seconds
 
     @property
     def seconds(self) -> float:
-        """About how long it takes: a start takes a third of a second, a generator a seventh."""
+        """About how long it takes: a start takes a third of a second."""
         timing = self.experiment.timing
-        return 0.35 + len(self.cells) * (timing.warmup + timing.duration + 0.15)
+        return 0.35 + len(self.cells) * (timing.warmup + timing.duration + self.load_seconds)
 
 
 class Listener(Protocol):
@@ -99,6 +102,8 @@ def measure(
         targets=[subject_of(target) for target in study.targets],
         baseline=study.baseline,
     )
+    found.environment["engine"] = study.engine.name
+    found.environment["warnings"] += study.engine.warnings()
     for warning in found.environment["warnings"]:
         listener.warned(warning)
     run = _Run(study, listener, found, pinning, keep)
@@ -178,7 +183,8 @@ class _Run:
                 cells = [c for c in experiment.cells() if experiment.fits(target, c)]
                 if not experiment.ordered:
                     order.shuffle(cells)
-                yield from _by_options(experiment, turn, target, cells)
+                for visit in _by_options(experiment, turn, target, cells):
+                    yield replace(visit, load_seconds=self._study.engine.seconds)
 
     # --- doing it -------------------------------------------------------------------
 
@@ -248,6 +254,7 @@ class _Run:
             server_cpus=len(usable_cpus() if self._pinning is None else self._pinning.server),
             seed=self._study.seed + visit.turn,
             ceiling=self._ceiling,
+            engine=self._study.engine,
         )
 
     def _why_left_out(self, visit: Visit, bench: Bench) -> str | None:
