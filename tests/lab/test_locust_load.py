@@ -23,10 +23,12 @@ from support import ROOT, children_of
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(150),  # three processes that start in a second, where nobody else runs
     pytest.mark.skipif(find_spec("locust") is None, reason="Locust is not installed"),
 ]
 
-RUN = ("--users", "4", "--spawn-rate", "4", "--run-time", "2", "--only-summary")
+RUN = ("--users", "4", "--spawn-rate", "4", "--run-time", "4", "--only-summary")
+"""Workers report every three seconds; what they have at the end comes only if they are quick."""
 
 
 def environment() -> dict[str, str]:
@@ -46,7 +48,7 @@ def workers(number: int, port: int) -> Iterator[list["subprocess.Popen[bytes]"]]
     try:
         yield started
         for worker in started:
-            worker.wait(20)
+            worker.wait(60)
     finally:
         for worker in started:
             worker.kill()
@@ -68,7 +70,7 @@ class Made:
         master = [
             *("--headless", "--master", "--master-bind-host", "127.0.0.1"),
             *("--master-bind-port", str(port), "--expect-workers", "2", "--host", endpoint),
-            *("--json-file", str(saved), *RUN, *options),
+            *("--json-file", str(saved), "--csv", str(folder / "made"), *RUN, *options),
         ]
         with workers(2, port) as started:
             done = subprocess.run(
@@ -77,13 +79,14 @@ class Made:
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
-                timeout=50,
+                timeout=120,
                 check=False,
             )
         self.status, self.log = done.returncode, done.stderr
         self.workers = [worker.returncode for worker in started]
         files = [path for path in folder.iterdir() if path.name.startswith("stats")]
         self.stats: list[dict[str, Any]] = json.loads(files[0].read_text()) if files else []
+        self.failures = (folder / "made_failures.csv").read_text()
 
 
 @pytest.mark.parametrize(
@@ -107,17 +110,16 @@ def test_a_master_and_two_workers_load_a_server(
     assert (entry["method"], entry["name"]) == (mode.partition("-")[2], name)
     assert entry["num_failures"] == 0
     assert entry["num_requests"] > 10
-    size = int(name.split()[0])
+    size = int(name.split(maxsplit=1)[0])
     assert entry["total_content_length"] == size * entry["num_requests"]
 
 
-@pytest.mark.parametrize("framing", ["lines", "length"])
-def test_users_frame_as_the_server_does(framing: str, tmp_path: Path) -> None:
+def test_users_frame_as_the_server_does(tmp_path: Path) -> None:
     class Framed(echoservers.EchoHandler):
-        framing_class = echoservers.framing.FRAMINGS[framing]
+        framing_class = echoservers.framing.FRAMINGS["length"]
 
     with echoservers.start_server("threading-unix-stream", str(tmp_path / "s"), Framed) as server:
-        made = Made(server.endpoint(), "--framing", framing, folder=tmp_path)
+        made = Made(server.endpoint(), "--framing", "length", folder=tmp_path)
     assert made.status == 0, made.log
     assert made.stats[0]["method"] == "unix-stream"
     assert made.stats[0]["num_requests"] > 10
@@ -136,7 +138,7 @@ def test_wrong_bytes_are_failures_and_the_status_1(tmp_path: Path) -> None:
     assert made.status == 1
     (entry,) = made.stats
     assert entry["num_failures"] == entry["num_requests"] > 0
-    assert re.search(r"\d+ +tcp 64 bytes: the reply differs from what was sent", made.log)
+    assert "tcp,64 bytes,the reply differs from what was sent," in made.failures
 
 
 def test_a_server_that_goes_away_gives_failures_in_plain_words(tmp_path: Path) -> None:
@@ -160,8 +162,8 @@ def test_a_server_that_goes_away_gives_failures_in_plain_words(tmp_path: Path) -
     assert made.status == 1
     (entry,) = made.stats
     # Four users who try again five times a second, and not as often as they can.
-    assert 0 < entry["num_failures"] <= 4 * 5 * 4
-    assert "nobody listens: the connection was refused" in made.log
+    assert 0 < entry["num_failures"] <= 4 * 5 * 6
+    assert "tcp,64 bytes,nobody listens: the connection was refused," in made.failures
     assert "Traceback" not in made.log
 
 
@@ -180,7 +182,7 @@ def test_a_plan_is_run_in_a_window_and_nothing_is_left() -> None:
     assert result.received == result.by_client().sum() > 10
     assert (result.by_client() > 0).sum() == 4
     assert 0.9 < result.seconds < 5
-    assert 0 < result.cpu_seconds
+    assert result.cpu_seconds > 0
     assert (result.errors, result.wrong, result.ended) == ({}, None, None)
     assert 0 < result.longest < result.seconds
     assert children_of(os.getpid()) == before
@@ -227,7 +229,7 @@ def test_compare_saves_what_locust_measured(tmp_path: Path) -> None:
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=55,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stderr

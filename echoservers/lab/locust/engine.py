@@ -90,7 +90,7 @@ class LocustEngine:
     """
 
     name = "locust"
-    seconds = 4.0
+    seconds = 3.0
 
     def __init__(self, workers: int | None = None) -> None:
         if find_spec("locust") is None:

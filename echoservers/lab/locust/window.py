@@ -77,6 +77,9 @@ class _Master:
         runner.register_message(_ENDED, self._on_ended)
 
     def _on_ended(self, environment: Any, msg: Any) -> None:
+        # With it comes what the worker has not reported yet.  When it quits it is given half a
+        # second for that, which a busy one does not keep.
+        environment.events.worker_report.fire(client_id=msg.node_id, data=msg.data.pop("report"))
         self._ended.append(msg.data)
         if len(self._ended) >= len(self._runner.clients):
             self._all_ended.set()
@@ -92,8 +95,8 @@ class _Master:
         _say("measured")
         _say("finished")
         wait_read(sys.stdin.fileno())
-        self._runner.quit()  # the workers hand in what they have not reported yet
         _say(json.dumps(self._result()))
+        self._runner.quit()
 
     def _result(self) -> dict[str, Any]:
         stats = self._runner.stats
@@ -130,13 +133,20 @@ def _add_arguments(parser: Any) -> None:
 def _init(environment: Any, runner: Any, **_others: Any) -> None:
     if isinstance(runner, WorkerRunner):
         runner.register_message(_BEGIN, lambda **_: WINDOW.begin())
-        runner.register_message(_END, lambda **_: runner.send_message(_ENDED, WINDOW.end()))
+        runner.register_message(_END, _on_end)
     elif isinstance(runner, MasterRunner) and environment.parsed_options.window:
         options = environment.parsed_options
         master = _Master(runner)
         environment.events.spawning_complete.add_listener(
             lambda **_: gevent.spawn(master.measure, options.warmup, options.window)
         )
+
+
+def _on_end(environment: Any, **_others: Any) -> None:
+    ended, report = WINDOW.end(), dict[str, Any]()
+    runner = environment.runner
+    environment.events.report_to_master.fire(client_id=runner.client_id, data=report)
+    runner.send_message(_ENDED, {**ended, "report": report})
 
 
 @events.test_start.add_listener
