@@ -43,9 +43,10 @@ if TYPE_CHECKING:
 __all__ = ["LocustEngine", "LocustResult"]
 
 WORKERS_TIME = 30
-"""Seconds for all workers to come to the master; each takes one or two, where nobody else runs."""
+"""Seconds for all workers to come to the master, which takes them one or two where nobody else
+runs; and then for all users to be there."""
 
-GRACE = WORKERS_TIME + 30.0
+GRACE = 2 * WORKERS_TIME + 15.0
 """Seconds beyond what its plan takes until Locust is given up."""
 
 CANNOT = (
@@ -301,6 +302,8 @@ def _master_options(plan: LoadPlan, workers: int, port: int) -> list[str]:
 def _environment(home: str) -> dict[str, str]:
     """Without settings for another Locust."""
     kept = {k: v for k, v in program_environment().items() if not k.startswith("LOCUST_")}
+    # By default it begins after a second, whether all users are there or not.
+    kept["LOCUST_WAIT_FOR_WORKERS_REPORT_AFTER_RAMP_UP"] = str(WORKERS_TIME)
     return {**kept, "HOME": home}
 
 
