@@ -7,6 +7,8 @@ import socket
 import subprocess
 import sys
 import threading
+import urllib.parse
+import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -19,7 +21,7 @@ import echoservers
 from echoservers.lab import results
 from echoservers.lab.load import LoadError, LoadPlan
 from echoservers.lab.locust.engine import LocustEngine, LocustResult
-from support import ROOT, children_of
+from support import ROOT, children_of, wait_until
 
 pytestmark = [
     pytest.mark.slow,
@@ -165,6 +167,47 @@ def test_a_server_that_goes_away_gives_failures_in_plain_words(tmp_path: Path) -
     assert 0 < entry["num_failures"] <= 4 * 5 * 6
     assert "tcp,64 bytes,nobody listens: the connection was refused," in made.failures
     assert "Traceback" not in made.log
+
+
+def test_on_the_page_options_are_given_and_mistakes_shown() -> None:
+    web = free_port()
+    page = f"http://127.0.0.1:{web}"
+
+    def swarm(host: str) -> None:
+        fields = {"user_count": 2, "spawn_rate": 2, "host": host, "size": 100, "churn": "false"}
+        data = urllib.parse.urlencode(fields).encode()
+        urllib.request.urlopen(page + "/swarm", data, timeout=20).close()
+
+    def seen(what: str) -> list[dict[str, Any]]:
+        with urllib.request.urlopen(page + "/stats/requests", timeout=20) as reply:
+            found: list[dict[str, Any]] = json.load(reply)[what]
+            return found
+
+    def shows(name: str) -> bool:
+        return any(each["name"] == name for each in seen("stats"))
+
+    def answers() -> bool:
+        with socket.socket() as sock:
+            return sock.connect_ex(("127.0.0.1", web)) == 0
+
+    place = ("--web-host", "127.0.0.1", "--web-port", str(web))
+    command = [sys.executable, "-m", "echoservers.lab.locust", *place]
+    with (
+        echoservers.start_server("threading-tcp", ("127.0.0.1", 0)) as server,
+        subprocess.Popen(
+            command, env=environment(), stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process,
+    ):
+        try:
+            wait_until(answers, "no page")
+            swarm("localhost:8007")
+            wait_until(lambda: bool(seen("errors")), "no mistake shown")
+            assert "'localhost:8007' is no endpoint; expected tcp://" in seen("errors")[0]["error"]
+            urllib.request.urlopen(page + "/stop", b"", timeout=20).close()
+            swarm(server.endpoint())
+            wait_until(lambda: shows("100 bytes"), "no load")
+        finally:
+            process.kill()
 
 
 # --- as an engine of compare ----------------------------------------------------------------

@@ -104,10 +104,18 @@ class EchoUser(User):
         index = max(0, getattr(environment.runner, "worker_index", 0))
         self.number = next(self._numbers) * WORKERS + index % WORKERS
         self._client: _Client | None = None
+        self._plan: LoadPlan | None = None
 
     def on_start(self) -> None:
         options = self.environment.parsed_options
-        self._plan = plan = self._checked_plan(options)
+        try:
+            plan = plan_of(options, self.host or self.environment.host)
+        except EchoServersError as error:  # typed on the web page, so that is where it is shown
+            self._refuse(error)
+            return
+        self._plan = plan
+        self._transport = plan.transport
+        self._timeout = plan.timeout
         self._churn: bool = options.churn
         given = {"cafile": options.cafile or None} if plan.transport == "tls" else {}
         self._make: Callable[[], _Client] = functools.partial(
@@ -125,6 +133,8 @@ class EchoUser(User):
     @task
     def exchange(self) -> None:
         """Send a message and take its reply; beforehand connect, if need be."""
+        if self._plan is None:
+            raise StopUser
         began = perf_counter()
         message = next(self._messages)
         try:
@@ -150,24 +160,18 @@ class EchoUser(User):
 
     # --- inside -----------------------------------------------------------------------
 
-    def _checked_plan(self, options: Any) -> LoadPlan:
-        try:
-            return plan_of(options, self.host or self.environment.host)
-        except EchoServersError as error:  # typed on the web page, so that is where it is shown
-            self._name = "not begun"
-            self._fire(None, 0, EchoFailure(str(error)), "echo")
-            raise StopUser from error
+    def _refuse(self, error: EchoServersError) -> None:
+        self._transport, self._name = "echo", "not begun"
+        self._fire(None, 0, EchoFailure(str(error)))
 
     def _fail(self, why: str) -> None:
         self._close()
         if WINDOW.open:
             self._fire(None, 0, EchoFailure(why))
 
-    def _fire(
-        self, took: float | None, length: int, failure: EchoFailure | None, kind: str | None = None
-    ) -> None:
+    def _fire(self, took: float | None, length: int, failure: EchoFailure | None) -> None:
         self.environment.events.request.fire(
-            request_type=kind or self._plan.transport,
+            request_type=self._transport,
             name=self._name,
             response_time=took,
             response_length=length,
@@ -182,8 +186,8 @@ class EchoUser(User):
             return "the server reset the connection"
         if isinstance(error, TimeoutError):
             what = "no connection" if self._client is None else "no reply"
-            lost = "" if self._plan.transport in STREAMS else ": the datagram or its reply was lost"
-            return f"{what} within {self._plan.timeout:g} s{lost}"
+            lost = "" if self._transport in STREAMS else ": the datagram or its reply was lost"
+            return f"{what} within {self._timeout:g} s{lost}"
         if isinstance(error, ConnectionError):
             return "the server closed the connection before the reply was whole"
         return getattr(error, "strerror", None) or str(error)
