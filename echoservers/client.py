@@ -102,11 +102,15 @@ class EchoClient:
         return sock
 
     def _connected_tls(self) -> Any:
-        from .tls_client import TLSStream  # imported late: they load ssl
+        from .tls_client import TLSStream  # imported late: it loads ssl
+
+        context = self._tls_context()  # first: its files may be at fault
+        return TLSStream(self._connected(), context, str(self._address[0]), self.timeout)
+
+    def _tls_context(self) -> Any:
         from .tls_contexts import client_context
 
-        context = client_context(**self._options)  # first: its files may be at fault
-        return TLSStream(self._connected(), context, str(self._address[0]), self.timeout)
+        return client_context(**self._options)
 
     def _connected(self) -> socket.socket:
         address = self._address

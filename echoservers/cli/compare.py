@@ -17,6 +17,7 @@ from . import DONE, FAILED, say
 from .arguments import Parser
 
 if TYPE_CHECKING:
+    from ..lab.engines import Engine
     from ..lab.experiments import Experiment
     from ..lab.results import Results
     from ..targets import Target
@@ -75,6 +76,9 @@ def _parser() -> Parser:
     )
     add("--baseline", metavar="NAME", help="what the others are held against (default: the first)")
     add("--seed", type=_number(int, 0, 2**31), default=1, metavar="N", help="of every order")
+    add("--engine", choices=("own", "locust"), default="own", help="who makes the load")
+    workers = "of Locust's (default: as many as there are processors for them)"
+    add("--locust-workers", type=_number(int, 1, 256), metavar="N", help=workers)
     add("--output", type=Path, metavar="DIR", help=f"for the results (default: in {FOLDER})")
     add("--replay", type=Path, metavar="DIR", help="show saved results again, without measuring")
     add("--against", type=Path, metavar="DIR", help="compare with other saved results")
@@ -159,6 +163,38 @@ def _experiments(given: argparse.Namespace) -> "list[Experiment]":
     return _with_settings([_with_timing(each, given) for each in chosen], given.set)
 
 
+def _engine(given: argparse.Namespace) -> "Engine":
+    if given.engine == "locust":
+        from ..lab.locust.engine import LocustEngine
+
+        return LocustEngine(given.locust_workers)
+    if given.locust_workers is not None:
+        raise OptionError("--locust-workers is for --engine locust")
+    from ..lab.engines import OwnGenerator
+
+    return OwnGenerator()
+
+
+def _taken(
+    experiments: "list[Experiment]", engine: "Engine", given: argparse.Namespace
+) -> "list[Experiment]":
+    """The experiments that the engine can make the load of.
+
+    :raises OptionError: one that was asked for is not, or none is left.
+    """
+    from ..lab.experiments import EXPERIMENTS
+
+    fit = [experiment for experiment in experiments if engine.takes(experiment)]
+    left_out = [experiment.name for experiment in experiments if experiment not in fit]
+    if left_out and (given.experiment or given.file):
+        known = ", ".join(name for name, each in EXPERIMENTS.items() if engine.takes(each))
+        raise OptionError(
+            f"--engine {engine.name} cannot make the load of {', '.join(left_out)}:"
+            f" it is for {known}, and closed loops of your own"
+        )
+    return fit
+
+
 def _with_timing(experiment: "Experiment", given: argparse.Namespace) -> "Experiment":
     from dataclasses import replace
 
@@ -214,14 +250,16 @@ def _measure(given: argparse.Namespace, arguments: list[str]) -> int:
     from ..lab.results import Saver, load, make_folder
     from .compare_progress import make_listener
 
-    experiments = _experiments(given)
+    engine = _engine(given)
+    experiments = _taken(_experiments(given), engine, given)
     targets = _targets(given, experiments)
     experiments = _fitting(experiments, targets, bool(given.experiment))
     baseline = _baseline(given.baseline, targets)
     against = None if given.against is None else load(given.against)
     default = Path(FOLDER, time.strftime("%Y-%m-%d-%H%M"))
     folder = make_folder(given.output, default)
-    study = Study(targets, experiments, baseline, given.seed, ["compare", *arguments])
+    command = ["compare", *arguments]
+    study = Study(targets, experiments, baseline, given.seed, command, engine)
     saver = Saver(folder)
     interrupted = None
     try:

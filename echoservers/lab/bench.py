@@ -6,34 +6,28 @@ of) is kept here, and goes when the server has gone.
 """
 
 import contextlib
-import math
 import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-import numpy as np
-import numpy.typing as npt
-
 from ..errors import EchoServersError
 from ..options import options_of, read_options
 from ..registry import clients_at_once, parse_mode_spec, server_class
 from ..targets import RunningTarget, Target
 from ..targets.watch import CannotWatch, Snapshot, Watch
+from .engines import PERCENTILES, Engine, OwnGenerator, add_percentiles
 from .environment import Pinning
 from .experiments.base import Sample, Timing
 from .handlers import WORK_HANDLER
 from .limits import oom_kills, what_limits
-from .load import Ceiling, LoadError, LoadPlan, LoadResult, generator_limit, run_load
+from .load import Ceiling, LoadError, LoadPlan, LoadResult, run_load
 from .meter import Meter, Usage
-from .stats import beyond, needed_samples, percentile
 
 __all__ = ["Bench", "CellError", "Loaded", "prepared"]
 
 T = TypeVar("T")
-
-PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
 
 TIMEOUT = 5.0
 """Seconds without any answer until a server is said to hang."""
@@ -120,6 +114,7 @@ class Bench:
         server_cpus: int,
         seed: int,
         ceiling: Callable[[LoadPlan], Ceiling | None],
+        engine: Engine | None = None,
     ) -> None:
         self.target = target
         self.duration, self.warmup = timing.duration, timing.warmup
@@ -128,6 +123,7 @@ class Bench:
         self._server_cpus = server_cpus
         self._seed = seed
         self._ceiling = ceiling
+        self._engine = engine or OwnGenerator()
         self._kept: dict[str, Any] = {}
         self._stack = contextlib.ExitStack()  # closed when the server has gone
         cpus = None if pinning is None else pinning.server
@@ -200,7 +196,7 @@ class Bench:
     def _load(self, plan: LoadPlan) -> Loaded:
         meter = Meter(self._watch)
         try:
-            result = run_load(plan, self._generator_cpus(), on_phase=meter.phase)
+            result = self._engine.run(plan, self._generator_cpus(), meter.phase)
         except LoadError as error:
             raise self.failed(str(error)) from error
         if result.wrong is not None:
@@ -270,16 +266,15 @@ class Bench:
 
     # --- figures --------------------------------------------------------------------
 
+    add_percentiles = staticmethod(add_percentiles)
+
     def sample(self, loaded: Loaded) -> Sample:
         """The figures that every load gives."""
         result, usage = loaded.result, loaded.usage
         sample = Sample()
         sample.figures["throughput"] = result.throughput
         if self._add_clients(sample, loaded):
-            self.add_percentiles(sample, result.latencies, PERCENTILES, result.waits)
-            if result.received:
-                longest = max(result.latencies.max(), result.waits.max(initial=0.0))
-                sample.figures["max"] = float(longest)
+            self._engine.add_times(sample, result)
         if result.received:
             _add_costs(sample.figures, loaded)
         if loaded.standing is not None:
@@ -291,7 +286,7 @@ class Bench:
         for reason, number in result.errors.items():
             sample.notes.append(f"{number} x {reason}")
         cpu = None if usage is None or usage.server_cpu is None else usage.server_cpu
-        why = generator_limit(result, self._ceiling(loaded.plan)) if result.received else None
+        why = self._engine.limit(result, self._ceiling)
         sample.limited_by = what_limits(
             result,
             server_share=None if cpu is None or usage is None else cpu / usage.seconds,
@@ -316,27 +311,6 @@ class Bench:
         if served < plan.connections:
             sample.withheld |= dict.fromkeys((*PERCENTILES, "max"), NOT_ALL)
         return served == plan.connections
-
-    @staticmethod
-    def add_percentiles(
-        sample: Sample,
-        values: npt.NDArray[np.float64],
-        names: dict[str, float],
-        waits: npt.NDArray[np.float64] | None = None,
-    ) -> None:
-        """Those percentiles of *values* that their number carries; a note says which it cannot.
-
-        :param waits: how long those have waited who were not answered.
-        """
-        for name, quantile in names.items():
-            found = percentile(values, quantile, waits)
-            if found is None:
-                needed = needed_samples(quantile)
-                sample.notes.append(f"{name} needs {needed:,} samples a run: there were fewer")
-            elif found == math.inf:
-                sample.withheld[name] = beyond(name, values, waits)
-            else:
-                sample.figures[name] = found
 
     def failed(self, what: str) -> CellError:
         """That *what* went wrong, to be raised."""

@@ -58,8 +58,7 @@ def _experiment(data: dict[str, Any]) -> Experiment:
     transports = DATAGRAMS if load.get("shape") == "datagram" else STREAM | DATAGRAMS
     if load.get("shape") == "churn":
         transports = STREAM
-    for value in values:
-        _check_plan({**load, parameter: value}, transports)
+    plans = [_checked_plan({**load, parameter: value}, transports) for value in values]
     options = tables["server"]
 
     def measure(bench: "Bench", parameters: Parameters) -> Sample:
@@ -79,6 +78,7 @@ def _experiment(data: dict[str, Any]) -> Experiment:
         quick_timing=_timing({"duration": 0.3, "warmup": 0.1, "repeats": 3} | run),
         transports=transports,
         measure=measure,
+        plain=all(plan.is_plain for plan in plans),
         options=lambda _parameters: options,
     )
 
@@ -106,7 +106,7 @@ def _plan(load: dict[str, Any]) -> dict[str, Any]:
     return load
 
 
-def _check_plan(load: dict[str, Any], transports: frozenset[str]) -> None:
+def _checked_plan(load: dict[str, Any], transports: frozenset[str]) -> LoadPlan:
     """See now, and not after minutes, whether a plan can be made of it.
 
     :raises OptionError: not.
@@ -114,7 +114,7 @@ def _check_plan(load: dict[str, Any], transports: frozenset[str]) -> None:
     names = [each.name for each in dataclasses.fields(LoadPlan) if each.name not in _GIVEN_BY_US]
     _check_words(load, tuple(names), "[load] or [sweep]")
     endpoint = "tcp://127.0.0.1:8007" if "tcp" in transports else "udp://127.0.0.1:8007"
-    LoadPlan(endpoint=endpoint, **_plan(dict(load)))
+    return LoadPlan(endpoint=endpoint, **_plan(dict(load)))
 
 
 def _timing(run: dict[str, Any]) -> Timing:

@@ -11,7 +11,7 @@ One target can do no harm to the others: what goes wrong with it is the error of
 import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ from ..targets import Target, TargetError
 from . import results
 from .bench import Bench, CellError, prepared
 from .collect import Collection
+from .engines import Engine, OwnGenerator
 from .environment import Pinning, describe, kept_on, plan_pinning, usable_cpus
 from .experiments import Experiment, Parameters, Sample
 from .handlers import WORK_HANDLER
@@ -40,9 +41,6 @@ REFERENCE = " (reference)"
 SERVER_TIME = 0.4
 """Seconds for a server to start and to end: an interpreter, and its imports."""
 
-GENERATOR_TIME = 0.17
-"""Seconds for a load generator to start, and to hand over its samples."""
-
 STARTS = 2
 """Of a server before it is given up: the port that was free may be taken, and a machine that
 is busy may take too long for once."""
@@ -58,6 +56,7 @@ class Study:
     """The name of the target that the others are held against."""
     seed: int = 1
     command: Sequence[str] = field(default_factory=lambda: sys.argv[1:])
+    engine: Engine = field(default_factory=OwnGenerator)
 
 
 @dataclass(frozen=True)
@@ -69,12 +68,13 @@ class Visit:
     target: Target
     cells: list[dict[str, Any]]
     options: dict[str, Any]
+    load_seconds: float = OwnGenerator.seconds
 
     @property
     def seconds(self) -> float:
         """About how long it takes, on a machine that is quiet."""
         timing = self.experiment.timing
-        loads = GENERATOR_TIME + timing.warmup + timing.duration if timing.duration else 0.0
+        loads = self.load_seconds + timing.warmup + timing.duration if timing.duration else 0.0
         return SERVER_TIME + sum(loads + self.experiment.takes(cell) for cell in self.cells)
 
 
@@ -134,6 +134,8 @@ def _measure(
         targets=[subject_of(target) for target in study.targets],
         baseline=study.baseline,
     )
+    found.environment["engine"] = study.engine.name
+    found.environment["warnings"] += study.engine.warnings()
     for warning in found.environment["warnings"]:
         listener.warned(warning)
     run = _Run(study, listener, found, pinning, keep)
@@ -201,7 +203,8 @@ def _visits(study: Study, experiment: Experiment) -> Iterator[Visit]:
             cells = [c for c in experiment.cells() if experiment.fits(target, c)]
             if not experiment.ordered:
                 order.shuffle(cells)
-            yield from _by_options(experiment, turn, target, cells)
+            for visit in _by_options(experiment, turn, target, cells):
+                yield replace(visit, load_seconds=study.engine.seconds)
 
 
 # --- doing it -------------------------------------------------------------------------
@@ -307,6 +310,7 @@ class _Run:
             server_cpus=self._server_cpus,
             seed=self._study.seed + visit.turn,
             ceiling=self._ceiling,
+            engine=self._study.engine,
         )
         self._given_up.pop(target, None)
         return bench

@@ -90,6 +90,8 @@ class Experiment:
     """What our servers are started with; those that a mode does not have are left out."""
     works: bool = False
     """Whether the server must do work for a message, as `lab.handlers` has it."""
+    plain: bool = False
+    """Whether its load is a closed loop of one message a client, which any engine can make."""
     ordered: bool = False
     """Whether the values go from small to large in one server, as where a crowd grows."""
     reference: str | None = None

@@ -51,6 +51,7 @@ SCALING = Experiment(
     quick_timing=Timing(0.15, 0.05, 3),
     fixed={"size": 64},
     measure=_measure,
+    plain=True,
 )
 
 SIZE = Experiment(
@@ -65,6 +66,7 @@ SIZE = Experiment(
     quick_values=(64, 8192, 262144),
     fixed={"connections": 4},
     measure=_measure_size,
+    plain=True,
     fits=_fits,
 )
 
@@ -83,5 +85,6 @@ WORK = Experiment(
     panel_values=("wait", "cpu"),
     fixed={"milliseconds": 5.0},
     measure=_measure_work,
+    plain=True,
     works=True,
 )

@@ -47,8 +47,6 @@ def _measure_churn(bench: "Bench", parameters: Parameters) -> Sample:
             figures["server_cpu_per_connection"] = cpu
     sample.figures.pop("throughput", None)
     sample.figures = {**figures, **sample.figures}
-    quantiles = {"connect_p50": 0.5, "connect_p99": 0.99}
-    bench.add_percentiles(sample, result.connect_seconds, quantiles, result.connect_waits)
     return sample
 
 
@@ -73,6 +71,7 @@ CHURN = Experiment(
     quick_timing=Timing(0.3, 0.1, 3),
     transports=STREAM,
     measure=_measure_churn,
+    plain=True,
     reference="iterative",
     derive=_process_control,
 )

@@ -101,6 +101,13 @@ class LoadPlan:
         """Whether messages leave when they are due, and not when a reply has come."""
         return self.shape in ("open", "datagram")
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is a closed loop of one message a client, and nothing beside."""
+        beside = self.idle or self.slow or self.silent or self.half
+        once = self.pipeline == self.messages_per_connection == 1 and self.requests is None
+        return self.shape in ("closed", "churn") and once and not beside
+
     def to_json(self) -> str:
         """As one line, that `from_json` reads."""
         fields = dataclasses.asdict(self)
