@@ -12,7 +12,7 @@ from ..addresses import parse_endpoint
 from .engine import DATAGRAM, RFC_862, check
 from .open_socket import OpenSocket, loopback_address, open_socket
 from .peer import CheckFailed, CheckSkipped, Peer, shown
-from .subject import Subject
+from .subject import ENDING, Subject
 
 ETHERNET = 1472
 """Bytes: what one Ethernet frame carries; 1,500 without the headers of IP and UDP."""
@@ -28,9 +28,6 @@ DISCARD = 9
 
 LOST = 0.5
 """Seconds after which a datagram or its reply is taken for lost."""
-
-ENDING = 0.1
-"""Seconds for the news that a server that answers no more has ended."""
 
 TRIES = 4
 """How often a client asks that has to be sure."""

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..client import EchoClient
-from .failures import CheckFailed, CheckSkipped, difference, missing, reason_of, shown
+from .failures import CheckFailed, CheckSkipped, difference, lack_of, missing, reason_of, shown
 from .open_socket import open_raw_socket, open_socket
 
 __all__ = ["CheckFailed", "CheckSkipped", "Peer", "shown"]
@@ -51,14 +51,21 @@ class Peer(EchoClient):
     :param patience: seconds for the server to do the next thing.
     :param deadline: on `time.monotonic`'s clock, for everything together.
     :param habits: what is known of the server, shared with its other clients.
+    :param slowness: by what waits are multiplied that leave the server time for something.
     :raises CheckFailed: the server takes no connection.
     """
 
     def __init__(
-        self, endpoint: str, patience: float, deadline: float, habits: Habits | None = None
+        self,
+        endpoint: str,
+        patience: float,
+        deadline: float,
+        habits: Habits | None = None,
+        slowness: float = 1.0,
     ) -> None:
         self._deadline = deadline
         self._habits = habits or Habits()
+        self._slowness = slowness
         self.patience = patience
         self._plain: socket.socket | None = None  # under TLS, too
         self.has_ended = False  # our half
@@ -69,7 +76,9 @@ class Peer(EchoClient):
         except TimeoutError:
             raise CheckFailed(f"a connection within {self.patience:g} s", "none") from None
         except OSError as error:
-            raise CheckFailed("a connection", reason_of(error), cut=True) from None
+            raise lack_of(error) or CheckFailed(
+                "a connection", reason_of(error), cut=True
+            ) from None
 
     # --- what a check says -------------------------------------------------------------
 
@@ -284,7 +293,7 @@ class Peer(EchoClient):
             data: bytes | None = None
             try:
                 self.send(piece)
-                self.patience = BREATH
+                self.patience = BREATH * self._slowness
                 self._wait(select.POLLIN)
                 data = self._read_some(65536)
             except TimeoutError:

@@ -11,15 +11,19 @@ from ..addresses import parse_endpoint
 from ..targets import Level, Limits, RunningTarget, Target, TargetError
 from ..targets.running import START_TIME
 from ..timeouts import limit_waits
+from .failures import lack_of
 from .peer import CheckFailed, CheckSkipped, Habits, Peer
 
-__all__ = ["Subject"]
+__all__ = ["CHECK_TIME", "ENDING", "Subject"]
 
 PATIENCE = 2.0
 """Seconds for a server to do the next thing; a right one takes a millisecond or two."""
 
 CHECK_TIME = 10.0
 """Seconds for one check: the longest, 16 MiB or thousands of connections, takes one or two."""
+
+ENDING = 0.1
+"""Seconds for the news that a server has ended, after what its end did to a client."""
 
 MOST_KILLS = 3
 """A check under which a server grows may cost it once or twice; what is killed by its limits
@@ -31,7 +35,9 @@ class Subject:
 
     :param target: which server.
     :param level: what it is held to.
-    :param timeout_scale: every time limit is multiplied by this, for slow machines.
+    :param timeout_scale: every time limit is multiplied by this, for slow machines.  Waits that
+        show something by their length, such as that nothing comes, are only ever made longer
+        (`lengthened`).
     :param limits: what it may use before it is killed; by default anything.
     :raises TargetError: it cannot be started or reached.
     """
@@ -80,6 +86,12 @@ class Subject:
         """Seconds for the server to do the next thing."""
         return PATIENCE * self.scale
 
+    def lengthened(self, seconds: float) -> float:
+        """*seconds*, or more of them on a slow machine: for a wait that would show nothing if it
+        were shorter.
+        """
+        return seconds * max(1.0, self.scale)
+
     def new_check(self, seconds: float = CHECK_TIME) -> None:
         """Close what the last check has opened, and begin the time of the next.
 
@@ -97,7 +109,13 @@ class Subject:
         :raises CheckFailed: the server takes none.
         """
         return self._peers.enter_context(
-            Peer(self.running.endpoint, self.patience, self.deadline, self._habits)
+            Peer(
+                self.running.endpoint,
+                self.patience,
+                self.deadline,
+                self._habits,
+                self.lengthened(1.0),
+            )
         )
 
     def answers(self, message: bytes) -> None:
@@ -153,7 +171,9 @@ class Subject:
         except (TimeoutError, BlockingIOError):
             raise CheckFailed(f"a connection within {seconds:g} s", "none") from None
         except OSError as error:
-            raise CheckFailed("a connection", str(error.strerror).lower()) from None
+            raise lack_of(error) or CheckFailed(
+                "a connection", str(error.strerror).lower()
+            ) from None
         return sock
 
     def started(self) -> RunningTarget:
@@ -176,7 +196,9 @@ class Subject:
         try:
             running = self._start()
         except TargetError as error:
-            raise CheckFailed("a server that starts", str(error)) from error
+            raise lack_of(error.__cause__) or CheckFailed(
+                "a server that starts", str(error)
+            ) from error
         with running:
             yield running
 

@@ -1,6 +1,6 @@
 """Runs one program and leaves nothing of it behind: started as a program by `running`.
 
-    python -I -S supervisor.py OUTPUT [LIMIT=NUMBER ...] -- COMMAND ...
+    python -I -S supervisor.py OUTPUT DESCRIPTORS [LIMIT=NUMBER ...] -- COMMAND ...
 
 What the command starts may fork, leave its process group, or forget its children; here
 they are all descendants, since orphans come back to this process (prctl(2),
@@ -69,9 +69,12 @@ def say(text: str) -> None:
         os.write(1, text.encode("utf-8", "backslashreplace") + b"\n")
 
 
-def start(command: list[str], output: int, limits: dict[str, float], first: bool) -> int:
+def start(
+    command: list[str], output: int, descriptors: int, limits: dict[str, float], first: bool
+) -> int:
     """Start *command* in a process group of its own; its process id.
 
+    :param descriptors: how many it may open, if no limit says less.
     :param first: whether this process comes before it without more ado.
     :raises OSError: it cannot be executed.
     """
@@ -89,6 +92,7 @@ def start(command: list[str], output: int, limits: dict[str, float], first: bool
             # What Python ignores, and what this process handles, is as for any program.
             for signum in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGINT):
                 signal.signal(signum, signal.SIG_DFL)
+            set_descriptors(descriptors)
             if limits:
                 set_limits(limits)
                 if not first:
@@ -142,6 +146,15 @@ def come_first() -> bool:
         os.setpriority(os.PRIO_PROCESS, 0, -20)
         return True
     return False
+
+
+def set_descriptors(most: int) -> None:
+    """Let this process open *most* descriptors, where it may have more; it can ask for them."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most != soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def set_limits(limits: dict[str, float]) -> None:
@@ -256,7 +269,9 @@ def proportional_memory(pid: int) -> int:
 class Supervisor:
     """Waits for orders and for the end of what it runs."""
 
-    def __init__(self, command: list[str], output: int, limits: dict[str, float]) -> None:
+    def __init__(
+        self, command: list[str], output: int, descriptors: int, limits: dict[str, float]
+    ) -> None:
         self._wake, wakes = os.pipe()
         for end in (self._wake, wakes):
             os.set_blocking(end, False)
@@ -264,7 +279,7 @@ class Supervisor:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started us
         self._watch = Watch(limits) if limits else None
-        self._pid = start(command, output, limits, come_first())
+        self._pid = start(command, output, descriptors, limits, come_first())
         self._ended = False
         os.close(output)
         say(f"started {self._pid}")
@@ -365,13 +380,16 @@ class Supervisor:
 
 
 def main() -> None:
-    """Run ``OUTPUT [LIMIT=NUMBER ...] -- COMMAND ...``, with the descriptor for its output."""
+    """Run ``OUTPUT DESCRIPTORS [LIMIT=NUMBER ...] -- COMMAND ...``.
+
+    OUTPUT is the descriptor for what it prints, DESCRIPTORS how many it may open.
+    """
     prctl(PR_SET_CHILD_SUBREAPER, 1)
-    _, output, *words = sys.argv
+    _, output, descriptors, *words = sys.argv
     end = words.index("--")
     limits = {name: float(value) for name, _, value in (w.partition("=") for w in words[:end])}
     try:
-        supervisor = Supervisor(words[end + 1 :], int(output), limits)
+        supervisor = Supervisor(words[end + 1 :], int(output), int(descriptors), limits)
     except OSError as error:
         say(f"failed {error.strerror}")
         return
