@@ -194,7 +194,8 @@ def _look_at_stream(subject: Subject, watch: Watch, crowd: Crowd) -> _Seen | Des
         seen = watch.look()
         counts.append((seen.processes, seen.threads))
     if not served:
-        return Design(None, "no client was answered")
+        why = "every client was let go when it had been answered"
+        return Design(None, why if crowd.answered else "no client was answered")
     workers = _who_works(subject, watch, crowd, seen)
     serving = {pid for who in workers for pid, _ in who}
     forks = {pid for pid in serving if _is_fork(watch, seen, pid)}

@@ -44,6 +44,13 @@ class Habits:
     """Whether it has let one wait for an answer until the input ended."""
 
 
+class TimeOver(TimeoutError):
+    """The time for the check as a whole is over, whatever the server does."""
+
+    def __init__(self) -> None:
+        super().__init__("the time for the whole check is over")
+
+
 class Peer(EchoClient):
     """A client's connection, or its socket for datagrams.
 
@@ -175,10 +182,14 @@ class Peer(EchoClient):
         :param ignore: whether something may come before it.
         :raises CheckFailed: something comes, the connection is reset, or nothing happens.
         """
+        came = 0
         try:
             data = self.receive()
             while data and ignore:
+                came += len(data)
                 data = self.receive()
+        except TimeOver:
+            raise CheckFailed("end of stream", f"{came} bytes more, and no end") from None
         except TimeoutError:
             raise CheckFailed("end of stream", f"nothing within {self.patience:g} s") from None
         except OSError as error:
@@ -349,13 +360,21 @@ class Peer(EchoClient):
         return self._plain
 
     def _wait(self, events: int, part: int = 1) -> None:
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the time for the whole check is over")
-        self.timeout = min(self.patience / part, left)
+        self.timeout = min(self.patience / part, self._time_left())
         super()._wait(events)
 
+    def _time_left(self) -> float:
+        """Seconds for everything together.
+
+        :raises TimeOver: there are none.
+        """
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeOver
+        return left
+
     def _read_some(self, size: int) -> bytes | None:
+        self._time_left()  # of a server that sends for ever, nobody waits
         data: bytes | None
         if self._unread:
             data, self._unread = self._unread[:size], self._unread[size:]

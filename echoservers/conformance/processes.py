@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from typing import NamedTuple, TypeVar
 
 from ..targets import Level, RunningTarget, TargetError
+from ..targets.watch import CannotWatch
 from .endings import END_TIME, Endings, idle_clients, observe_endings
 from .engine import BOTH, check
 from .leaks import (
@@ -75,7 +76,7 @@ def children(subject: Subject) -> None:
     "CS:APP 12.3.6: what is allocated for a connection is freed", BOTH, process=True, seconds=LONG
 )
 def memory(subject: Subject) -> None:
-    """No memory stays of a connection that has ended."""
+    """No memory stays of a connection that has ended: 128 bytes of each are too many."""
     _does_not_grow(subject, MEMORY)
 
 
@@ -185,9 +186,15 @@ class _Second(NamedTuple):
 
 
 def _remembered(subject: Subject, name: str, find_out: Callable[[], _T]) -> _T:
+    """What *find_out* finds out for the first that asks; or why it cannot, for all of them."""
     if name not in subject.memo:
-        subject.memo[name] = find_out()
-    found: _T = subject.memo[name]
+        try:
+            subject.memo[name] = find_out()
+        except (CheckFailed, CheckSkipped, CannotWatch) as why:
+            subject.memo[name] = why
+    found: _T | Exception = subject.memo[name]
+    if isinstance(found, Exception):
+        raise found
     return found
 
 
@@ -198,7 +205,7 @@ def _does_not_grow(subject: Subject, leak: Leak) -> None:
         each = sum(grown) / len(grown) / CONNECTIONS
         raise CheckFailed(
             f"no more {leak.name} after {CONNECTIONS} connections than before",
-            f"{each:.3g} more for each, in {len(grown)} rounds: {', '.join(map(str, grown))}",
+            f"{each:.3g} more for each, in each of {len(grown)} rounds",
         )
     others = [other.name for other in LEAKS if other.is_found(growth[other.name])]
     if others and leak.grows(grown):
