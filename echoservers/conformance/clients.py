@@ -55,7 +55,7 @@ def queue(subject: Subject) -> None:
     with subject.connect() as first:
         first.say(b"first\n")
         first.hear(b"first\n", last=True)
-        waiting = [subject.knock(QUEUED) for _ in range(WAITING)]
+        waiting = [subject.knock(subject.lengthened(QUEUED)) for _ in range(WAITING)]
     for sock in waiting:
         sock.close()
     subject.serves()

@@ -30,6 +30,7 @@ __all__ = [
     "Report",
     "Result",
     "check",
+    "known_names",
     "select_checks",
 ]
 
@@ -161,6 +162,19 @@ class _Checks:
 CHECKS = _Checks()
 
 
+def known_names(names: list[str]) -> list[str]:
+    """*names*, each of which is that of a check or of a group.
+
+    :raises OptionError: one is not.
+    """
+    known = [*SUBJECTS, *CHECKS]
+    for name in names:
+        if name not in known:
+            hint = did_you_mean(name, known)
+            raise OptionError(f"there is no check and no group {name!r}{hint}; --list shows all")
+    return names
+
+
 def select_checks(
     target: Target,
     level: Level,
@@ -178,12 +192,7 @@ def select_checks(
     :param design: whether a design is asked for (`Subject.expected_design`).
     :raises OptionError: there is no such check or group.
     """
-    for name in (*only, *skip):
-        if name not in CHECKS and name not in SUBJECTS:
-            known = [*SUBJECTS, *CHECKS]
-            raise OptionError(
-                f"there is no check {name!r}{did_you_mean(name, known)}; --list shows all"
-            )
+    known_names([*only, *skip])
 
     def named(check: Check, names: Sequence[str]) -> bool:
         return check.id in names or check.group in names

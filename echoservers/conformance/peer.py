@@ -58,7 +58,8 @@ class Peer(EchoClient):
     :param patience: seconds for the server to do the next thing.
     :param deadline: on `time.monotonic`'s clock, for everything together.
     :param habits: what is known of the server, shared with its other clients.
-    :param slowness: by what waits are multiplied that leave the server time for something.
+    :param slowness: by what the waits of checks are multiplied, which leave the server time to do
+        what it should not: at least 1.
     :raises CheckFailed: the server takes no connection.
     """
 
@@ -198,13 +199,13 @@ class Peer(EchoClient):
             raise CheckFailed("end of stream", f"{len(data)} bytes more: {shown(data)}")
 
     def expect_silence(self, seconds: float, *, or_end: bool = False) -> None:
-        """See nothing come for *seconds*.
+        """See nothing come for *seconds*, or more of them on a slow machine.
 
         :param or_end: whether the stream may end.
         :raises CheckFailed: something does.
         """
-        kept, self.patience = self.patience, seconds
-        self.timeout = seconds
+        kept, self.patience = self.patience, seconds * self._slowness
+        self.timeout = self.patience
         try:
             data = self.receive()
         except TimeoutError:
@@ -238,7 +239,7 @@ class Peer(EchoClient):
     def overhear(self, seconds: float) -> bytes:
         """Whatever comes within *seconds*, if anything does."""
         kept, heard = self.patience, bytearray()
-        until = time.monotonic() + seconds
+        until = time.monotonic() + seconds * self._slowness
         while (left := until - time.monotonic()) > 0:
             self.patience = left
             try:
@@ -255,11 +256,11 @@ class Peer(EchoClient):
         """Read nothing for *seconds*, whatever comes."""
         broken = select.poll()
         broken.register(self._socket, 0)  # no more than what is always told: an error
-        broken.poll(seconds * 1000)
+        broken.poll(seconds * self._slowness * 1000)
 
     def pause(self, seconds: float) -> None:
         """Leave the server *seconds*, or less if it says something."""
-        kept, self.patience = self.patience, seconds
+        kept, self.patience = self.patience, seconds * self._slowness
         with contextlib.suppress(TimeoutError):
             self._wait(select.POLLIN)
         self.patience = kept
@@ -288,9 +289,9 @@ class Peer(EchoClient):
 
         What is left goes out with the next `expect` or `hear`.
 
-        :param stall: seconds without progress to wait for.
+        :param stall: seconds without progress to wait for, or more on a slow machine.
         """
-        kept, self.patience = self.patience, stall
+        kept, self.patience = self.patience, stall * self._slowness
         self._put(data)
         with contextlib.suppress(OSError):  # a time-out, or closed
             self._send(b"")
@@ -323,17 +324,17 @@ class Peer(EchoClient):
         assert self._plain is not None
         self._plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, LITTLE)
 
-    def stuff(self, most: int, stall: float | None = None) -> int:
+    def stuff(self, most: int, stall: float) -> int:
         """Send without reading until the server takes no more; how many bytes.
 
         :param most: bytes after which to stop.
-        :param stall: as for `offer`; by default `patience`.
+        :param stall: as for `offer`.
         """
         self.take_little()
         piece = (b"%063d\n" % 7) * 1024
         sent = 0
         while sent < most:
-            part = self.offer(piece, self.patience if stall is None else stall)
+            part = self.offer(piece, stall)
             sent += part
             if part < len(piece):
                 break

@@ -159,7 +159,7 @@ def _run_once(subject: Subject, check: Check, breath: float = LAST_BREATH) -> Re
     is_ours = running.pid is not None
     try:
         check.run(subject)
-        running.wait(breath if is_ours else 0)
+        running.wait(subject.lengthened(breath) if is_ours else 0)
         if _has_died(subject):
             # One that ends well has ended with its client, and checks of clients say so.
             raise CheckFailed("a server that goes on", "it has ended")
@@ -176,7 +176,7 @@ def _run_once(subject: Subject, check: Check, breath: float = LAST_BREATH) -> Re
             outcome, expected, got, cut = Outcome.FAIL, "a connection", reason_of(error), True
     seconds = time.monotonic() - began
     if outcome is not Outcome.PASS and is_ours:
-        running.wait(AFTER_A_CUT if cut and not subject.fresh else ENDING)
+        running.wait(subject.lengthened(AFTER_A_CUT if cut and not subject.fresh else ENDING))
         if running.has_ended and outcome is Outcome.FAIL:
             got += _end_of(subject)
     subject.fresh = False

@@ -51,7 +51,7 @@ def nothing_more(subject: Subject) -> None:
 @check("CS:APP 12.1")
 def prompt(subject: Subject) -> None:
     """A message is answered at once: without waiting for more, for the end, or for a clock."""
-    limit, got = PROMPT * max(1.0, subject.scale), ""
+    limit, got = subject.lengthened(PROMPT), ""
     for attempt in range(3):  # one that is late may be the machine's fault
         peer = subject.connect()
         began = time.monotonic()

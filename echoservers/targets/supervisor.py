@@ -253,7 +253,7 @@ class Memory:
         self._ready.wait()
 
     def measure(self, pids: list[int]) -> None:
-        """Let *pids* be measured, for a look to come, unless that is being done or has just been."""
+        """Let *pids* be measured, for a later look, unless that has just been done."""
         if not self._asked.is_set() and time.monotonic() >= self._again:
             self._pids = pids
             self._asked.set()
