@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 import echoservers
+from check_samples import PRINTS_FOR_EVER, write
 from echoservers import EchoHandler, EchoServersError
 from echoservers.conformance import (
     CHECKS,
@@ -107,9 +109,7 @@ class TestChecks:
         assert {name.partition(".")[0] for name in names} == {"bytes", "streams"}
 
     def test_an_unknown_one_is_named_with_one_like_it(self) -> None:
-        with pytest.raises(
-            EchoServersError, match=r"no group 'bytes\.nil' .*bytes\.nul"
-        ):
+        with pytest.raises(EchoServersError, match=r"no group 'bytes\.nil' .*bytes\.nul"):
             select_checks(Target.of_mode("tcp"), Level.ITERATIVE, only=["bytes.nil"])
 
     def test_the_level_leaves_out_what_a_server_cannot_do(self) -> None:
@@ -275,9 +275,10 @@ class TestPeers:
                 peer.expect_end(ignore=True)
 
     @pytest.mark.timeout(30)
-    def test_a_crowd_gets_on_with_a_server_that_prints_for_ever(self) -> None:
-        broken = Strange.read(BROKEN / "prints_for_ever.py")
-        with RunningTarget(broken.target(BROKEN)) as running, Crowd(running.endpoint) as crowd:
+    def test_a_crowd_gets_on_with_a_server_that_prints_for_ever(self, folder: Path) -> None:
+        write(folder, server=PRINTS_FOR_EVER)
+        target = Target.of_command(f"{sys.executable} {folder}/server.py {{port}}")
+        with RunningTarget(target) as running, Crowd(running.endpoint) as crowd:
             assert crowd.grow(2, 1.0, 2.0) == 2
             assert crowd.ask(0, 1.0)
 

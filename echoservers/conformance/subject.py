@@ -108,15 +108,7 @@ class Subject:
 
         :raises CheckFailed: the server takes none.
         """
-        return self._peers.enter_context(
-            Peer(
-                self.running.endpoint,
-                self.patience,
-                self.deadline,
-                self._habits,
-                self.lengthened(1.0),
-            )
-        )
+        return self._peer(self.running, self._habits)
 
     def answers(self, message: bytes) -> None:
         """See a fresh client get the words of *message* back, whatever is around them.
@@ -204,7 +196,13 @@ class Subject:
 
     def peer_of(self, running: RunningTarget) -> Peer:
         """A client of *running*; it is closed after the check at the latest."""
-        return self._peers.enter_context(Peer(running.endpoint, self.patience, self.deadline))
+        return self._peer(running, Habits())
+
+    def _peer(self, running: RunningTarget, habits: Habits) -> Peer:
+        slowness = self.lengthened(1.0)
+        return self._peers.enter_context(
+            Peer(running.endpoint, self.patience, self.deadline, habits, slowness)
+        )
 
     def _restart(self) -> None:
         self._kills += self.running.limit is not None
