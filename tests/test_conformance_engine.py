@@ -192,7 +192,7 @@ class TestRuns:
         [
             ("streams.no-greeting", 0.2),
             ("streams.idle", 0.6),
-            ("streams.back-pressure", 0.25),
+            ("streams.back-pressure", 0.15),
             ("streams.nothing-more", 0.2),
         ],
     )

@@ -10,13 +10,10 @@ from ..targets import Level
 from .engine import check
 from .messages import MIB
 from .peer import KNOCK_AGAIN, CheckFailed, shown
-from .subject import Subject
+from .subject import STALL, Subject
 
 UNP_DESIGNS = "UNP vol. 1, ch. 30"
 CSAPP_CONCURRENCY = "CS:APP 12.1-12.3"
-
-STALL = 0.25
-"""Seconds without progress after which a server is taken to read no more."""
 
 PAUSE = 0.05
 """Seconds in which a server that waits for input has read what there is."""
@@ -108,8 +105,12 @@ def never_reads(subject: Subject) -> None:
 @check("The C10K problem", level=Level.CONCURRENT)
 def crowd(subject: Subject) -> None:
     """Beside 300 clients that have been served and stay, another one is served."""
-    for number in range(CROWD):
-        subject.connect().ask(b"client %d stays\n" % number)
+    for begin in range(0, CROWD, WAITING):
+        peers = [subject.connect() for _ in range(WAITING)]
+        for number, peer in enumerate(peers, begin):
+            peer.say(b"client %d stays\n" % number)
+        for number, peer in enumerate(peers, begin):
+            peer.hear(b"client %d stays\n" % number, last=True)
     subject.serves()
 
 

@@ -9,9 +9,10 @@ So it is not the size of a leak that tells it from a heap in use, but that it ne
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from typing import NamedTuple
 
-from ..targets import RunningTarget
+from ..targets import Level, RunningTarget
 from ..targets.watch import CannotWatch, Snapshot, Watch
 from .peer import CheckFailed, CheckSkipped, Peer
 from .subject import Subject
@@ -30,6 +31,13 @@ SETTLE_TIME = 1.0
 
 REPLY_TIME = 0.25
 """Seconds for a reply, whose content is a matter of other checks."""
+
+
+MESSAGE = b"anything\n"
+
+TOGETHER = {Level.ITERATIVE: 1, Level.POOL: 2, Level.CONCURRENT: 4}
+"""Clients at a time, by level: while one waits for its process, another's is at work.  There is
+room for them in the smallest backlog in use, of 5."""
 
 
 class Leak(NamedTuple):
@@ -129,7 +137,11 @@ def settle(subject: Subject, watch: Watch, before: Snapshot | None = None) -> Sn
 
 def visit(subject: Subject, peer: Peer, patience: float) -> bool:
     """Say something; whether an answer came within *patience* seconds, whatever it is."""
-    peer.say(b"anything\n")
+    peer.say(MESSAGE)
+    return _is_answered(subject, peer, patience)
+
+
+def _is_answered(subject: Subject, peer: Peer, patience: float) -> bool:
     kept, peer.patience = peer.patience, patience * subject.scale
     try:
         return bool(peer.receive()) or not peer.is_stream
@@ -158,17 +170,19 @@ def _connect(subject: Subject, running: RunningTarget) -> Peer:
 
 
 def _connections(subject: Subject, running: RunningTarget, count: int) -> None:
-    """*count* clients, one after the other; a server that does not answer is not waited for."""
-    patience = REPLY_TIME
-    for _ in range(count):
+    """*count* clients, a few at a time; a server that does not answer is not waited for."""
+    patience, together = REPLY_TIME, TOGETHER[subject.level]
+    for _ in range(0, count, together):
         if time.monotonic() > subject.deadline:
             raise CheckSkipped("so many connections take more than the time for this check")
-        with _connect(subject, running) as peer:
-            try:
-                if patience and not visit(subject, peer, patience):
+        with ExitStack() as stack:
+            peers = [stack.enter_context(_connect(subject, running)) for _ in range(together)]
+            with suppress(CheckFailed):  # it reads nothing: other checks say so
+                for peer in peers:
+                    peer.say(MESSAGE)
+            for peer in peers:
+                if patience and not _is_answered(subject, peer, patience):
                     patience = 0.0
-            except CheckFailed:
-                continue  # it reads nothing: other checks say so
 
 
 def _counts(seen: Snapshot) -> tuple[int, int, int]:

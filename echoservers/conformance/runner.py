@@ -21,7 +21,7 @@ LAST_BREATH = 0.003
 is seen to have died by the next check, or by `LAST_LOOK`."""
 
 LAST_LOOK = 0.25
-"""The same, after the last check."""
+"""The same, after the last check, unless it takes more to see the design."""
 
 AFTER_A_CUT = 1.0
 """The same, when an earlier check may have been the end: a program takes a while to go."""
@@ -58,10 +58,12 @@ def check_target(
                     break
                 subject.memo.clear()
                 held.add(_run(subject, check, held.blame))
-        _see_late_end(subject, held.blame, subject.lengthened(LAST_LOOK))
+        _see_late_end(subject, held.blame, 0 if look else subject.lengthened(LAST_LOOK))
+        design = _design_of(subject) if look else None
+        _see_late_end(subject, held.blame)
     finally:
         held.let_go()
-    return report._replace(design=_design_of(subject) if look else None)
+    return report._replace(design=design)
 
 
 class _Held:

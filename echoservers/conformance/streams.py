@@ -5,7 +5,7 @@ import time
 from .engine import RFC_862, check
 from .messages import MIB, numbered_lines
 from .peer import CheckFailed, Peer
-from .subject import Subject
+from .subject import STALL, Subject
 
 TCP_PUSH = "RFC 9293, 3.9.1"
 TCP_CLOSING = "RFC 9293, 3.6"
@@ -24,10 +24,6 @@ mostly 0.5 or 1."""
 
 IDLE = 0.6
 """Seconds: a server that waits half a second for more has given up."""
-
-STALL = 0.25
-"""Seconds without progress after which a server is taken to read no more; a server that does
-read goes on within a millisecond."""
 
 MUCH = 8 * MIB
 """Bytes: twice what Linux by default keeps of a server's output while nobody reads it."""

@@ -14,7 +14,7 @@ from ..timeouts import limit_waits
 from .failures import lack_of
 from .peer import CheckFailed, CheckSkipped, Habits, Peer
 
-__all__ = ["CHECK_TIME", "ENDING", "Subject"]
+__all__ = ["CHECK_TIME", "ENDING", "STALL", "Subject"]
 
 PATIENCE = 2.0
 """Seconds for a server to do the next thing; a right one takes a millisecond or two."""
@@ -24,6 +24,10 @@ CHECK_TIME = 10.0
 
 ENDING = 0.1
 """Seconds for the news that a server has ended, after what its end did to a client."""
+
+STALL = 0.15
+"""Seconds without progress after which a server is taken to read no more; a server that does
+read goes on within a millisecond."""
 
 MOST_KILLS = 3
 """A check under which a server grows may cost it once or twice; what is killed by its limits
