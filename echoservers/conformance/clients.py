@@ -98,8 +98,10 @@ def half_a_line(subject: Subject) -> None:
 @check(CSAPP_CONCURRENCY, level=Level.POOL)
 def never_reads(subject: Subject) -> None:
     """A client that sends and never reads does not keep another one waiting."""
-    subject.connect().stuff(16 * MIB, STALL)
+    peer = subject.connect()
+    peer.stuff(16 * MIB, STALL)
     subject.serves()
+    peer.leave()
 
 
 @check("The C10K problem", level=Level.CONCURRENT)

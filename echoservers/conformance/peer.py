@@ -319,6 +319,13 @@ class Peer(EchoClient):
             answers += data or b""
         self._unread = answers
 
+    def leave(self) -> None:
+        """End the input and read the rest: a close with answers unread would be a reset."""
+        self._outgoing = memoryview(b"")
+        with contextlib.suppress(CheckFailed):
+            self.finish()
+            self.expect_end(ignore=True)
+
     def take_little(self) -> None:
         """Have the system take little for us, so that what we do not read is the server's."""
         assert self._plain is not None

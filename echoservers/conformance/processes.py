@@ -51,6 +51,9 @@ CROWD = {Level.ITERATIVE: 1, Level.POOL: 2, Level.CONCURRENT: 16}
 LONG = 60.0
 """Seconds for a check of many connections; a server that leaks is asked for two thousand."""
 
+ENDS = 40.0
+"""Seconds for a check of ends: of two or three servers, each of which may take `END_TIME`."""
+
 _T = TypeVar("_T")
 
 
@@ -113,19 +116,21 @@ def waits(subject: Subject) -> None:
         raise CheckFailed(f"fewer than {MOST_WAKES} wake-ups a second", f"{wakes:.0f}")
 
 
-@check("signal(7), POSIX.1: SIGTERM asks a program to end", BOTH, process=True)
+@check("signal(7), POSIX.1: SIGTERM asks a program to end", BOTH, process=True, seconds=ENDS)
 def sigterm(subject: Subject) -> None:
     """SIGTERM ends it, with clients connected too, and its status does not tell of a failure."""
     _ends(subject, signal.SIGTERM)
 
 
-@check("signal(7), POSIX.1: SIGINT is Ctrl-C", BOTH, process=True)
+@check("signal(7), POSIX.1: SIGINT is Ctrl-C", BOTH, process=True, seconds=ENDS)
 def sigint(subject: Subject) -> None:
     """SIGINT ends it, with clients connected too, and its status does not tell of a failure."""
     _ends(subject, signal.SIGINT)
 
 
-@check("kill(2): a signal to a program is not one to its children", BOTH, process=True)
+@check(
+    "kill(2): a signal to a program is not one to its children", BOTH, process=True, seconds=ENDS
+)
 def nothing_left(subject: Subject) -> None:
     """When SIGTERM has ended it and the clients have gone, no process of its own goes on."""
     left = _endings(subject).left
@@ -133,7 +138,7 @@ def nothing_left(subject: Subject) -> None:
         raise CheckFailed("no process", f"{len(left)}: {', '.join(left)}")
 
 
-@check("UNP 7.5: SO_REUSEADDR", BOTH, process=True)
+@check("UNP 7.5: SO_REUSEADDR", BOTH, process=True, seconds=ENDS)
 def address_again(subject: Subject) -> None:
     """The address can be had again at once after the server has closed its connections first."""
     why = _endings(subject).again

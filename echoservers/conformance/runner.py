@@ -161,6 +161,7 @@ def _run_once(subject: Subject, check: Check, breath: float = LAST_BREATH) -> Re
     is_ours = running.pid is not None
     try:
         check.run(subject)
+        subject.let_clients_go()
         running.wait(subject.lengthened(breath) if is_ours else 0)
         if _has_died(subject):
             # One that ends well has ended with its client, and checks of clients say so.
@@ -177,6 +178,7 @@ def _run_once(subject: Subject, check: Check, breath: float = LAST_BREATH) -> Re
         else:  # of a socket of ours that the server has cut in between
             outcome, expected, got, cut = Outcome.FAIL, "a connection", reason_of(error), True
     seconds = time.monotonic() - began
+    subject.let_clients_go()
     if outcome is not Outcome.PASS and is_ours:
         running.wait(subject.lengthened(AFTER_A_CUT if cut and not subject.fresh else ENDING))
         if running.has_ended and outcome is Outcome.FAIL:

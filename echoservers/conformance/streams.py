@@ -133,12 +133,14 @@ def late_reader(subject: Subject) -> None:
 def back_pressure(subject: Subject) -> None:
     """A client that sends and never reads is stopped: no server keeps 64 MiB for it."""
     most = max(64 * MIB, _kernel_buffers() * 3 // 2)
-    taken = subject.connect().stuff(most, STALL)
+    peer = subject.connect()
+    taken = peer.stuff(most, STALL)
     if taken >= most:
         raise CheckFailed(
             "the server to stop reading while its answers are not read",
             f"{taken // MIB} MiB taken, with nothing read",
         )
+    peer.leave()
 
 
 @check(TCP_CLOSING)

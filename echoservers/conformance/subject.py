@@ -97,15 +97,19 @@ class Subject:
         return seconds * max(1.0, self.scale)
 
     def new_check(self, seconds: float = CHECK_TIME) -> None:
-        """Close what the last check has opened, and begin the time of the next.
+        """Begin the time of the next check, with no client of the last.
 
         A server that the last check was the end of, or that it has spoiled, is started again.
         """
-        self._peers.close()
+        self.let_clients_go()
         if self.spoiled or self.running.has_ended:
             self._restart()
         self._habits = Habits()
         self.deadline = time.monotonic() + seconds * self.scale
+
+    def let_clients_go(self) -> None:
+        """Close the connections of all clients."""
+        self._peers.close()
 
     def connect(self) -> Peer:
         """Another client; it is closed after the check at the latest.
