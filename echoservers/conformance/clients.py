@@ -8,8 +8,9 @@ import socket
 
 from ..targets import Level
 from .engine import check
+from .manners import KNOCK_AGAIN
 from .messages import MIB
-from .peer import KNOCK_AGAIN, CheckFailed, shown
+from .peer import CheckFailed, shown
 from .subject import STALL, Subject
 
 UNP_DESIGNS = "UNP vol. 1, ch. 30"

@@ -12,7 +12,8 @@ from ..targets import Level, Limits, RunningTarget, Target, TargetError
 from ..targets.running import START_TIME
 from ..timeouts import limit_waits
 from .failures import lack_of
-from .peer import CheckFailed, CheckSkipped, Habits, Peer
+from .manners import Habits
+from .peer import CheckFailed, CheckSkipped, Peer
 
 __all__ = ["CHECK_TIME", "ENDING", "STALL", "Subject"]
 
