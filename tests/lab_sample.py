@@ -34,9 +34,12 @@ SHAPES: dict[str, tuple[str, str, str, list[Any], str | None, Callable[[Sample],
         "How long is the wait at a rate that waits for nobody?",
         [30, 50, 70, 90], None, latency_cells,
     ),
-    "churn": ("clients", "clients at a time", "What does a new client cost?", [5], None, _churn),
+    "churn": (
+        "clients", "clients at a time", "What does a new client cost?", [5], None, churn_cells,
+    ),
     "fairness": (
-        "clients", "clients at a time", "Which worker gets the work?", [1, 8, 32], None, fairness_cells,
+        "clients", "clients at a time", "Which worker gets the work?",
+        [1, 8, 32], None, fairness_cells,
     ),
     "gil": (
         "cpu_clients", "CPU-bound clients", "What does a client that computes do to the others?",
@@ -58,7 +61,9 @@ SHAPES: dict[str, tuple[str, str, str, list[Any], str | None, Callable[[Sample],
         "clients", "clients", "What helps when a reply takes 5 ms?",
         [1, 4, 16, 64], "work", work_cells,
     ),
-    "timeline": ("work", "", "Who served whom, and when?", ["wait", "cpu"], None, _timeline),
+    "timeline": (
+        "work", "", "Who served whom, and when?", ["wait", "cpu"], None, timeline_cells,
+    ),
     "datagram": (
         "rate", "datagrams/s", "How many datagrams are answered?",
         [5000, 20_000, 40_000, 80_000], "size", datagram_cells,
