@@ -13,6 +13,7 @@ from lab_cells import (
     CEILING,
     Sample,
     backlog_cells,
+    churn_cells,
     datagram_cells,
     fairness_cells,
     gil_cells,
@@ -21,6 +22,7 @@ from lab_cells import (
     scaling_cells,
     size_cells,
     slow_cells,
+    timeline_cells,
     work_cells,
 )
 
