@@ -10,7 +10,7 @@ from ..targets import Level
 from .engine import check
 from .manners import KNOCK_AGAIN
 from .messages import MIB
-from .peer import CheckFailed, shown
+from .peer import CheckFailed, Peer, shown
 from .subject import STALL, Subject
 
 UNP_DESIGNS = "UNP vol. 1, ch. 30"
@@ -129,10 +129,13 @@ def _come_and_go(subject: Subject) -> None:
 
 
 def _together(subject: Subject, count: int) -> None:
-    peers = [subject.connect() for _ in range(count)]
     # A server with one buffer for all puts the halves of different clients together.
-    for number, peer in enumerate(peers):
-        peer.say(b"<%03d-" % number)
+    peers: list[Peer] = []
+    for number in range(count):
+        peers.append(subject.connect())
+        peers[-1].say(b"<%03d-" % number)
+        if number % WAITING == WAITING - 1:
+            peers[-1].pause(PAUSE)  # who finds the queue full comes again after a second only
     peers[0].pause(PAUSE)
     for number, peer in enumerate(peers):
         peer.say(b"-%03d>\n" % number)

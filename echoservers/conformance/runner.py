@@ -20,8 +20,8 @@ LAST_BREATH = 0.003
 """Seconds for the news that a server has died of a check that was passed; one that takes longer
 is seen to have died by the next check, or by `LAST_LOOK`."""
 
-LAST_LOOK = 0.25
-"""The same, after the last check, unless it takes more to see the design."""
+LAST_LOOK = 0.2
+"""The same, after the last check: how the design is seen is none, and not to blame any for."""
 
 AFTER_A_CUT = 1.0
 """The same, when an earlier check may have been the end: a program takes a while to go."""
@@ -58,12 +58,10 @@ def check_target(
                     break
                 subject.memo.clear()
                 held.add(_run(subject, check, held.blame))
-        _see_late_end(subject, held.blame, 0 if look else subject.lengthened(LAST_LOOK))
-        design = _design_of(subject) if look else None
-        _see_late_end(subject, held.blame)
+        _see_late_end(subject, held.blame, subject.lengthened(LAST_LOOK))
     finally:
         held.let_go()
-    return report._replace(design=design)
+    return report._replace(design=_design_of(subject) if look else None)
 
 
 class _Held:
