@@ -108,12 +108,8 @@ def never_reads(subject: Subject) -> None:
 @check("The C10K problem", level=Level.CONCURRENT)
 def crowd(subject: Subject) -> None:
     """Beside 300 clients that have been served and stay, another one is served."""
-    for begin in range(0, CROWD, WAITING):
-        peers = [subject.connect() for _ in range(WAITING)]
-        for number, peer in enumerate(peers, begin):
-            peer.say(b"client %d stays\n" % number)
-        for number, peer in enumerate(peers, begin):
-            peer.hear(b"client %d stays\n" % number, last=True)
+    for number in range(CROWD):
+        subject.connect().ask(b"client %d stays\n" % number)
     subject.serves()
 
 
