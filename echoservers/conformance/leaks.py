@@ -63,9 +63,8 @@ DESCRIPTORS = Leak("descriptors", lambda seen: seen.descriptors, 0.05, 2)
 THREADS = Leak("threads", lambda seen: seen.threads, 0.05, 2)
 PROCESSES = Leak("processes", lambda seen: seen.processes, 0.05, 2)
 # Half of the 128 bytes that are promised to be found, for growth comes in pages.  Programs of
-# Python, C and C++ pause in the first five rounds, but for what leaks; a collector that sweeps
-# only now and then lets memory grow for longer: Node's for 9 of them, ours of TLS
-# with asyncio for 11, Java's for 15.
+# Python, C and C++ mostly pause in the first five rounds, but for what leaks; a heap that is
+# swept only now and then grows for longer: asyncio with TLS for 11, Node for 9, Java for 15.
 MEMORY = Leak("bytes of memory", lambda seen: seen.memory.anonymous, 64, 30)
 
 LEAKS = (PROCESSES, THREADS, DESCRIPTORS, MEMORY)
