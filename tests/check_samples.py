@@ -25,6 +25,12 @@ Server(("127.0.0.1", int(sys.argv[1])), Echo).serve_forever()
 BAD = GOOD.replace("(data)", "(data.replace(b'\\x0c', b'?'))")
 """Wrong in one byte value: fails `bytes.every-value`, passes `bytes.echo`."""
 
+PRINTS_FOR_EVER = GOOD.replace(
+    "while data := self.request.recv(65536):",
+    "data = self.request.recv(65536)\n        while data:",
+)
+"""Answers the first message without end."""
+
 TWO = "bytes.echo,bytes.every-value"
 """Checks that take a millisecond."""
 

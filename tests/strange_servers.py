@@ -27,6 +27,8 @@ class Strange(NamedTuple):
     transport: str
     lines: bool
     """Whether it may wait for the end of a line."""
+    design: str | None
+    """The design that it should have, where that is its fault."""
 
     @classmethod
     def read(cls, path: Path) -> "Strange":
@@ -40,6 +42,7 @@ class Strange(NamedTuple):
             Level.named(level) if level else Level.CONCURRENT,
             _constant(text, "TRANSPORT") or "tcp",
             _constant(text, "FRAMING") == "lines",
+            _constant(text, "DESIGN"),
         )
 
     def target(self, folder: Path) -> Target:
@@ -77,11 +80,18 @@ def needed(program: str) -> str:
     return found
 
 
-def checked(target: Target, level: Level, scale: float = 1.0, lines: bool = False) -> list[Result]:
-    """Run every check of *level* on *target*."""
-    checks = select_checks(target, level, lines=lines)
+def checked(
+    target: Target,
+    level: Level,
+    scale: float = 1.0,
+    lines: bool = False,
+    design: str | None = None,
+) -> list[Result]:
+    """Run every check of *level* on *target*, and that of its design if one is asked for."""
+    checks = select_checks(target, level, lines=lines, design=design is not None)
     with Subject(target, level, scale) as subject:
-        return check_target(subject, checks).results
+        subject.expected_design = design
+        return check_target(subject, checks, look=False).results
 
 
 def failed(results: list[Result]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from echoservers.cli import main
 from echoservers.conformance import CHECKS, Result, clients
 from strange_servers import Strange, checked, failed, strange_servers
 
@@ -19,6 +20,9 @@ TOGETHER = 8
 DOCS = Path(__file__).parent.parent / "docs"
 
 BROKEN = strange_servers("broken_servers")
+
+WITHOUT_A_SERVER: dict[str, str] = {}
+"""Checks that no wrong server fails, each with the reason why there can be none."""
 
 _COUNT = -(-len(BROKEN) // TOGETHER)
 BATCHES = [BROKEN[begin::_COUNT] for begin in range(_COUNT)]
@@ -43,8 +47,13 @@ def test_its_file_says_what_is_wrong_in_words_and_in_checks(broken: Strange) -> 
     assert broken.fails <= set(CHECKS)
 
 
-def test_each_check_has_a_server_that_fails_it() -> None:
-    assert set(CHECKS) - {"design.expected"} == set().union(*(broken.fails for broken in BROKEN))
+def test_each_check_of_the_list_has_a_server_that_fails_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["check", "--list"]) == 0
+    listed = {line for line in capsys.readouterr().out.splitlines() if not line.startswith(" ")}
+    bitten = set().union(*(broken.fails for broken in BROKEN))
+    assert {*listed, *CHECKS} - bitten == set(WITHOUT_A_SERVER)
 
 
 def test_the_tables_of_the_documentation_show_them() -> None:
@@ -70,13 +79,13 @@ def test_it_fails_what_names_its_fault_and_no_more(batch: list[Strange], tmp_pat
     targets = [broken.target(tmp_path) for broken in batch]
     with ThreadPoolExecutor(len(batch)) as pool:
         runs = [
-            pool.submit(checked, target, broken.level, SCALE, broken.lines)
+            pool.submit(checked, target, broken.level, SCALE, broken.lines, broken.design)
             for target, broken in zip(targets, batch, strict=True)
         ]
     complaints = []
     for broken, target, run in zip(batch, targets, runs, strict=True):
         if complaints_of(broken, run.result()):
             # So many at a time take the processors from each other: now it has them alone.
-            results = checked(target, broken.level, lines=broken.lines)
+            results = checked(target, broken.level, lines=broken.lines, design=broken.design)
             complaints += complaints_of(broken, results)
     assert complaints == []

@@ -151,7 +151,9 @@ def test_nothing_that_a_server_prints_is_taken_for_ours(folder: Path) -> None:
         (["tcp", "--rubric", "/none.toml"], "the rubric /none.toml: No such file"),
         (["tcp", "--json", "/none/a.json"], "cannot write to /none/a.json: No such file"),
         (["tcp", "--table", "a.txt"], "expected a name that ends in .html or .csv"),
-        (["tcp", "--json", "a", "--junit", "a"], "a cannot be two files"),
+        (["tcp", "--json", "a", "--junit", "a"], "--junit a is the file of --json"),
+        (["tcp", "--json", "a", "--junit", "../x/a"], "--junit ../x/a is the file of --json"),
+        (["tcp", "--json", "a.csv", "--table", "./a.csv"], "./a.csv is the file of --json"),
         (["tcp", "--build", "make"], "--build is for --submissions"),
         (["--submissions", "/none"], "--submissions needs a --command"),
         (["--submissions", "/", "tcp"], "leave out TARGET"),
@@ -167,13 +169,14 @@ def test_wrong_usage_is_one_line_and_2(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.chdir(folder)
+    (folder / "x").mkdir()
+    monkeypatch.chdir(folder / "x")
     assert main(["check", *arguments]) == 2
     shown = capsys.readouterr()
     assert shown.out == ""
     assert message in shown.err
     assert shown.err.count("\n") == 1
-    assert os.listdir(folder) == []
+    assert os.listdir(folder / "x") == []
 
 
 def test_a_wrong_rubric_is_told_before_anything_runs(
@@ -184,6 +187,35 @@ def test_a_wrong_rubric_is_told_before_anything_runs(
     shown = capsys.readouterr()
     assert shown.out == ""
     assert "there is no group 'streems' (did you mean streams?)" in shown.err
+
+
+@pytest.mark.parametrize("made", ["link.json", "rubric.toml"])
+def test_no_file_is_used_for_two_things_by_a_link_either(
+    folder: Path, made: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rubric = folder / "rubric.toml"
+    rubric.write_text("[groups]\nbytes = 1")
+    (folder / "link.json").symlink_to(folder / "out.json")
+    other = (
+        ("--rubric", str(rubric)) if made == "rubric.toml" else ("--junit", f"{folder}/out.json")
+    )
+    assert main(["check", "tcp", *FEW, "--json", str(folder / made), *other]) == 2
+    assert "is the file of --" in capsys.readouterr().err
+    assert sorted(os.listdir(folder)) == ["link.json", "rubric.toml"]
+    assert rubric.read_text() == "[groups]\nbytes = 1"
+
+
+def test_a_file_that_is_lost_costs_no_other_and_is_told_in_one_line(folder: Path) -> None:
+    (folder / "gone").mkdir()
+    code = f"import shutil\nshutil.rmtree({str(folder / 'gone')!r}, ignore_errors=True)\n"
+    files = ("--json", f"{folder}/gone/a.json", "--junit", f"{folder}/a.xml")
+    done = check(*command(folder, code + GOOD), *FEW, *files)
+    assert done.returncode == 1
+    assert "2 passed" in done.stdout
+    assert done.stderr == (
+        f"echoservers: error: cannot write to {folder}/gone/a.json: No such file or directory\n"
+    )
+    assert len(list(ElementTree.parse(folder / "a.xml").iter("testcase"))) == 2
 
 
 def test_a_target_that_ends_cannot_be_started_or_reached_is_3(folder: Path) -> None:

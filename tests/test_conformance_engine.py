@@ -2,7 +2,9 @@
 
 import contextlib
 import socket
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 
 import echoservers
+from check_samples import PRINTS_FOR_EVER, write
 from echoservers import EchoHandler, EchoServersError
 from echoservers.conformance import (
     CHECKS,
@@ -22,11 +25,12 @@ from echoservers.conformance import (
     check_target,
     select_checks,
 )
+from echoservers.conformance.crowd import Crowd
 from echoservers.conformance.engine import SUBJECTS
 from echoservers.conformance.messages import numbered_lines
-from echoservers.targets import Level, Target
+from echoservers.targets import Level, RunningTarget, Target
 from strange_servers import Strange
-from support import PATIENCE
+from support import PATIENCE, wait_until
 
 BROKEN = Path(__file__).parent / "broken_servers"
 
@@ -59,6 +63,12 @@ def saying(data: bytes) -> Callable[[socket.socket], None]:
             pass
 
     return answer
+
+
+def print_for_ever(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # it has hung up
+        while True:
+            connection.sendall(b"all work and no play " * 1000)
 
 
 def url_of(server: Any) -> str:
@@ -99,7 +109,7 @@ class TestChecks:
         assert {name.partition(".")[0] for name in names} == {"bytes", "streams"}
 
     def test_an_unknown_one_is_named_with_one_like_it(self) -> None:
-        with pytest.raises(EchoServersError, match=r"no check 'bytes\.nil' .*bytes\.nul"):
+        with pytest.raises(EchoServersError, match=r"no group 'bytes\.nil' .*bytes\.nul"):
             select_checks(Target.of_mode("tcp"), Level.ITERATIVE, only=["bytes.nil"])
 
     def test_the_level_leaves_out_what_a_server_cannot_do(self) -> None:
@@ -177,6 +187,23 @@ class TestRuns:
             (Outcome.FAIL, "it", "that")
         ]
 
+    @pytest.mark.parametrize(
+        ("name", "least"),
+        [
+            ("streams.no-greeting", 0.2),
+            ("streams.idle", 0.6),
+            ("streams.back-pressure", 0.15),
+            ("streams.nothing-more", 0.2),
+        ],
+    )
+    def test_waits_grow_with_the_scale_and_never_shrink(self, name: str, least: float) -> None:
+        target = Target.of_mode("threading-tcp")
+        for scale in (0.25, 3.0):
+            with Subject(target, Level.CONCURRENT, scale) as subject:
+                (result,) = check_target(subject, [CHECKS[name]], look=False).results
+            assert result.outcome is Outcome.PASS
+            assert result.seconds >= least * max(1.0, scale)
+
     def test_a_check_of_processes_needs_a_server_that_was_started_here(self) -> None:
         with echoservers.start_server("threading-tcp", ("127.0.0.1", 0)) as server:
             target = Target.of_endpoint(url_of(server))
@@ -238,13 +265,29 @@ class TestPeers:
                 peer.expect_silence(0.1)
 
     def test_a_server_that_prints_for_ever_is_heard_no_longer_than_needed(self) -> None:
-        def print_for_ever(connection: socket.socket) -> None:
-            with contextlib.suppress(OSError):  # it has hung up
-                while True:
-                    connection.sendall(b"all work and no play " * 1000)
-
         with answering(print_for_ever) as peer, pytest.raises(CheckFailed):
             peer.hear(b"hello\n")
+
+    def test_the_end_of_what_never_ends_costs_the_time_of_the_check(self) -> None:
+        with answering(print_for_ever) as peer:
+            peer._deadline = time.monotonic() + 0.3
+            with pytest.raises(CheckFailed, match=r"end of stream; got \d+ bytes more, and no end"):
+                peer.expect_end(ignore=True)
+
+    @pytest.mark.timeout(30)
+    def test_a_crowd_gets_on_with_a_server_that_prints_for_ever(self, folder: Path) -> None:
+        write(folder, server=PRINTS_FOR_EVER)
+        target = Target.of_command(f"{sys.executable} {folder}/server.py {{port}}")
+        with RunningTarget(target) as running, Crowd(running.endpoint) as crowd:
+            assert crowd.grow(2, 1.0, 2.0) == 2
+            assert crowd.ask(0, 1.0)
+
+    def test_a_client_that_was_let_go_is_not_served(self) -> None:
+        broken = Strange.read(BROKEN / "closes_after_first_line.py")
+        with RunningTarget(broken.target(BROKEN)) as running, Crowd(running.endpoint) as crowd:
+            crowd.grow(3, 1.0, 2.0)
+            assert crowd.answered == 3
+            wait_until(lambda: crowd.served == [], "the server has closed all connections")
 
     def test_a_reset_is_one(self) -> None:
         seen: list[BaseException] = []

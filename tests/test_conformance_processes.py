@@ -1,16 +1,32 @@
 """The checks of datagrams and of processes: right servers pass, and what they cannot is known."""
 
 import builtins
+import select
 import shutil
+import socket
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from echoservers.conformance import Outcome, Report, Subject, check_target, select_checks
+from echoservers.conformance import (
+    CHECKS,
+    CheckFailed,
+    CheckSkipped,
+    Outcome,
+    Report,
+    Subject,
+    check_target,
+    processes,
+    select_checks,
+)
+from echoservers.conformance.datagrams import _hear_nothing
+from echoservers.conformance.open_socket import OpenSocket, open_socket
 from echoservers.targets import RunningTarget, Target
 from echoservers.targets.watch import CannotWatch, Watch
+from support import PATIENCE, wait_until
 
 RIGHT = Path(__file__).with_name("right_servers")
 GROUPS = ["datagrams", "processes"]
@@ -74,11 +90,50 @@ def test_without_psutil_processes_are_not_seen(monkeypatch: pytest.MonkeyPatch) 
     assert "pip install 'echoservers[lab]'" in result.got
 
 
+@pytest.mark.parametrize("failure", [CheckFailed("an answer", "none"), CheckSkipped("why")])
+def test_what_cannot_be_found_out_is_not_tried_again(
+    failure: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+
+    def find_out(subject: Subject) -> None:
+        tried.append(subject)
+        raise failure
+
+    monkeypatch.setattr(processes, "count_leaks", find_out)
+    names = ["processes.descriptors", "processes.threads", "processes.memory"]
+    target = Target.of_mode("tcp")
+    with Subject(target, target.level) as subject:
+        report = check_target(subject, [CHECKS[name] for name in names], look=False)
+    assert len(tried) == 1
+    assert len({(result.outcome, result.expected, result.got) for result in report.results}) == 1
+
+
+def test_an_error_of_before_hides_no_reply() -> None:
+    with (
+        OpenSocket(socket.AF_INET, socket.SOCK_DGRAM) as server,
+        open_socket(("127.0.0.1", 9)) as sender,
+    ):
+        server.bind(("127.0.0.1", 0))
+        sender.bind(("127.0.0.1", 0))
+        sender.send(b"nobody is there")
+        told = select.poll()
+        told.register(sender, 0)
+        wait_until(lambda: bool(told.poll(0)), "the refusal has come")
+        _hear_nothing([sender], 0.2)
+        sender.send(b"nobody is there")
+        late = threading.Timer(0.2, server.sendto, (b"a reply", sender.getsockname()))
+        late.start()
+        with pytest.raises(CheckFailed, match="expected no reply to port"):
+            _hear_nothing([sender], 2.0)
+        late.join()
+
+
 def test_a_watch_counts_what_there_is() -> None:
     with RunningTarget(Target.of_mode("prefork-tcp:workers=2")) as running:
         assert running.supervisor_pid is not None
         watch = Watch(running.supervisor_pid)
-        before = watch.look(memory=True)
+        before = watch.look_until(lambda seen: seen.processes == 3, PATIENCE, memory=True)
         assert before.processes == 3
         assert before.threads >= 3
         assert before.descriptors > 9

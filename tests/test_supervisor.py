@@ -59,6 +59,26 @@ def test_what_exceeds_a_limit_is_killed_and_says_why(code: str, limits: Limits, 
         assert target.how_it_ended() == f"was killed: {why}"
 
 
+SHARED = """
+import os, signal, time
+kept = [bytearray(os.urandom(64) * 500_000)]  # 30 MiB, which the children share
+for _ in range(4):
+    if not os.fork():
+        signal.pause()
+time.sleep(0.3)  # it has been seen that they keep to the limit
+while len(kept) < 40:
+    kept.append(bytearray(b"x") * 10**7)
+print("400 MB were to be had")
+"""
+
+
+def test_memory_is_seen_at_once_where_others_share_some() -> None:
+    with running(SHARED, Limits(memory=100 * MIB)) as target:
+        assert target.wait(PATIENCE) == -9
+        assert target.limit == "more than 100 MiB of memory"
+        assert "400 MB" not in target.said()
+
+
 def test_a_process_has_the_limits_of_the_system() -> None:
     code = (
         "import resource as r\n"

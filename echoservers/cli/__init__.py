@@ -92,6 +92,10 @@ class OutputLost(Exception):
     """Standard output cannot be written; the message says why."""
 
 
+class ResultsLost(Exception):
+    """Files with results could not be written; the message says which and why."""
+
+
 def say(text: str) -> None:
     """Print *text* on standard output, now.
 
@@ -123,6 +127,8 @@ def _explain(error: Exception) -> tuple[int, str]:
         return FAILED, str(error)
     if isinstance(error, OutputLost):
         return FAILED, f"cannot write to standard output: {error}"
+    if isinstance(error, ResultsLost):
+        return FAILED, str(error)
     if isinstance(error, EchoServersError):
         return NOT_REACHED if isinstance(error, TargetError) else WRONG_USAGE, str(error)
     if isinstance(error, OSError):

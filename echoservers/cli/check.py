@@ -7,7 +7,7 @@ import signal
 from collections.abc import Sequence
 
 from ..conformance.design import DESIGNS, neutral_name
-from ..conformance.engine import CHECKS, SUBJECTS, select_checks
+from ..conformance.engine import CHECKS, SUBJECTS, known_names, select_checks
 from ..conformance.job import Job, Run
 from ..conformance.pool import Ended, Pool
 from ..conformance.results import many_as_json, one_as_json
@@ -15,17 +15,15 @@ from ..conformance.rubric import Rubric, Score, read_rubric
 from ..conformance.saving import check_writable, save
 from ..conformance.submissions import find_submissions, read_build, submission_target
 from ..errors import OptionError
-from ..hints import did_you_mean
 from ..options import count
 from ..registry import modes
 from ..targets import Level, Limits, Target, TargetError
-from . import DONE, FAILED, NOT_REACHED, say
+from ..targets.limits import MIB
+from ..targets.target import COMMAND_TRANSPORTS
+from . import DONE, FAILED, NOT_REACHED, ResultsLost, say
 from .arguments import Parser, value_read_by
 from .verdicts import verdicts
 
-TRANSPORTS = ("tcp", "udp", "tls", "unix-stream", "unix-datagram")
-
-MIB = 2**20
 LIMITS = {
     "cpu": ("SECONDS", 1, "processor time of a server and all that it starts"),
     "memory": ("MIB", MIB, "memory of all of them, shared pages counted once"),
@@ -55,7 +53,9 @@ def run(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end in order, as by Ctrl-C
     many = len(jobs) > 1 or given.submissions is not None
     runs, scores = _check(jobs, _at_once(given), rubric, many)
-    _save(given, runs, scores, rubric, many)
+    lost = _save(given, runs, scores, rubric, many)
+    if lost:
+        raise ResultsLost("; ".join(lost))
     return _exit_code(runs, many)
 
 
@@ -73,7 +73,7 @@ def _parser() -> Parser:
     add = what.add_argument
     add("targets", nargs="*", metavar="TARGET", help=argparse.SUPPRESS)
     add("--command", metavar="CMD", help="a program, in any language: './server {port}'")
-    add("--transport", help=f"of the program: {', '.join(TRANSPORTS)} (default: tcp)")
+    add("--transport", help=f"of the program: {', '.join(COMMAND_TRANSPORTS)} (default: tcp)")
     add("--all", action="store_true", help="every mode that is available here")
     add(
         "--submissions",
@@ -129,7 +129,8 @@ def _add_manner(group: argparse._ArgumentGroup) -> None:
         type=value_read_by(_scale),
         default=1.0,
         metavar="X",
-        help="multiply every time limit, for a slow machine (default: 1)",
+        help="multiply every time limit, for a slow machine; waits that show that nothing"
+        " happens are only made longer (default: 1)",
     )
     for flag, default, meaning in (
         ("--repeat", 1, "make each check N times; one failure is a failure (default: 1)"),
@@ -162,12 +163,7 @@ def _scale(text: str) -> float:
 
 def _names(given: Sequence[str] | None) -> list[str]:
     names = [name.strip() for text in given or () for name in text.split(",")]
-    known = [*SUBJECTS, *CHECKS]
-    for name in filter(None, names):
-        if name not in known:
-            hint = did_you_mean(name, known)
-            raise OptionError(f"there is no check and no group {name!r}{hint}; --list shows all")
-    return [name for name in names if name]
+    return known_names([name for name in names if name])
 
 
 def _listed(only: Sequence[str], skip: Sequence[str]) -> str:
@@ -273,16 +269,23 @@ def _check(
 
 
 def _check_files(given: argparse.Namespace) -> None:
-    """See that the results can be saved, before they are there."""
+    """See that the results can be saved, before they are there, and each by itself."""
     if given.table is not None:
         from ..conformance.tables import check_table
 
         check_table(given.table)
-    paths = [path for path in (given.json, given.junit, given.table) if path is not None]
-    for path in paths:
-        check_writable(path)
-        if paths.count(path) > 1:
-            raise OptionError(f"{path} cannot be two files; give each a name of its own")
+    used: dict[str, str] = {}
+    for flag in ("rubric", "json", "junit", "table"):
+        path = getattr(given, flag)
+        if path is None:
+            continue
+        if flag != "rubric":
+            check_writable(path)
+        other = used.setdefault(os.path.realpath(path), flag)
+        if other != flag:
+            raise OptionError(
+                f"--{flag} {path} is the file of --{other}; give each a name of its own"
+            )
 
 
 def _save(
@@ -291,18 +294,31 @@ def _save(
     scores: Sequence[Score | None],
     rubric: Rubric | None,
     many: bool,
-) -> None:
-    if given.json is not None:
-        save(given.json, many_as_json(runs, scores) if many else one_as_json(runs[0], scores[0]))
-    if given.junit is not None:
+) -> list[str]:
+    """Save the results in each file that was asked for; which could not be written, and why."""
+
+    def as_json() -> str:
+        return many_as_json(runs, scores) if many else one_as_json(runs[0], scores[0])
+
+    def as_xml() -> str:
         from ..conformance.junit import as_junit
 
-        save(given.junit, as_junit(runs))
-    if given.table is not None:
+        return as_junit(runs)
+
+    def as_table() -> str:
         from ..conformance.tables import as_csv, as_html
 
         table = as_csv if given.table.endswith(".csv") else as_html
-        save(given.table, table(runs, scores, rubric))
+        return table(runs, scores, rubric)
+
+    lost = []
+    for path, text in ((given.json, as_json), (given.junit, as_xml), (given.table, as_table)):
+        if path is not None:
+            try:
+                save(path, text())
+            except OSError as error:  # the others are saved all the same
+                lost.append(f"cannot write to {path}: {error.strerror or error}")
+    return lost
 
 
 def _exit_code(runs: Sequence[Run], many: bool) -> int:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from ..conformance.engine import Check, Outcome, Result
 from ..conformance.job import Job, Run, failure_lines
-from ..conformance.pool import Began, Ended, Made
+from ..conformance.pool import Began, Begins, Event, Made
 from ..conformance.rubric import Score
 from ..log import escape
 from . import say
@@ -47,7 +47,8 @@ class Verdicts:
     def __init__(self, jobs: Sequence[Job], many: bool) -> None:
         self._jobs = jobs
         self._began = time.monotonic()
-        self._running: dict[int, int] = {}
+        self._running: dict[int, str] = {}
+        """By the number of a job that has begun: the check that is made; empty before the first."""
         self._ended = 0
         self._many = many
         names = [escape(job.target.name, None) for job in jobs]
@@ -65,15 +66,16 @@ class Verdicts:
     def progress(self, text: str) -> None:
         """What goes on; shown at a terminal alone."""
 
-    def hear(self, event: Began | Made | Ended, score: Score | None = None) -> None:
+    def hear(self, event: Event, score: Score | None = None) -> None:
         """Show what has happened.
 
         :param score: of a run that has ended.
         """
         if isinstance(event, Began):
-            self._running[event.number] = 0
+            self._running[event.number] = ""
+        elif isinstance(event, Begins):
+            self._running[event.number] = event.check.id
         elif isinstance(event, Made):
-            self._running[event.number] += 1
             if not self._many:
                 self._result(event.result)
         else:
@@ -132,13 +134,14 @@ class Verdicts:
 
     def _state(self) -> str:
         parts = [f"{self._ended} of {len(self._jobs)} done"] if self._many else []
-        for number, made in self._running.items():
+        for number, now in self._running.items():
             job = self._jobs[number]
             count = len(job.checks)
+            made = job.checks.index(now) if now else 0
             if self._many:
                 parts.append(f"{escape(job.target.name, None)} {made}/{count}")
-            elif made < count:
-                parts.append(f"{made} of {count} made, now {job.checks[made]}")
+            elif now:
+                parts.append(f"{made} of {count} made, now {now}")
         return ", ".join(parts)
 
 

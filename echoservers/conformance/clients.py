@@ -8,15 +8,13 @@ import socket
 
 from ..targets import Level
 from .engine import check
+from .manners import KNOCK_AGAIN
 from .messages import MIB
-from .peer import KNOCK_AGAIN, CheckFailed, shown
-from .subject import Subject
+from .peer import CheckFailed, Peer, shown
+from .subject import STALL, Subject
 
 UNP_DESIGNS = "UNP vol. 1, ch. 30"
 CSAPP_CONCURRENCY = "CS:APP 12.1-12.3"
-
-STALL = 0.25
-"""Seconds without progress after which a server is taken to read no more."""
 
 PAUSE = 0.05
 """Seconds in which a server that waits for input has read what there is."""
@@ -55,7 +53,7 @@ def queue(subject: Subject) -> None:
     with subject.connect() as first:
         first.say(b"first\n")
         first.hear(b"first\n", last=True)
-        waiting = [subject.knock(QUEUED) for _ in range(WAITING)]
+        waiting = [subject.knock(subject.lengthened(QUEUED)) for _ in range(WAITING)]
     for sock in waiting:
         sock.close()
     subject.serves()
@@ -101,8 +99,10 @@ def half_a_line(subject: Subject) -> None:
 @check(CSAPP_CONCURRENCY, level=Level.POOL)
 def never_reads(subject: Subject) -> None:
     """A client that sends and never reads does not keep another one waiting."""
-    subject.connect().stuff(16 * MIB, STALL)
+    peer = subject.connect()
+    peer.stuff(16 * MIB, STALL)
     subject.serves()
+    peer.leave()
 
 
 @check("The C10K problem", level=Level.CONCURRENT)
@@ -125,10 +125,13 @@ def _come_and_go(subject: Subject) -> None:
 
 
 def _together(subject: Subject, count: int) -> None:
-    peers = [subject.connect() for _ in range(count)]
     # A server with one buffer for all puts the halves of different clients together.
-    for number, peer in enumerate(peers):
-        peer.say(b"<%03d-" % number)
+    peers: list[Peer] = []
+    for number in range(count):
+        peers.append(subject.connect())
+        peers[-1].say(b"<%03d-" % number)
+        if number % WAITING == WAITING - 1:
+            peers[-1].pause(PAUSE)  # who finds the queue full comes again after a second only
     peers[0].pause(PAUSE)
     for number, peer in enumerate(peers):
         peer.say(b"-%03d>\n" % number)

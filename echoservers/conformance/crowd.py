@@ -20,6 +20,9 @@ __all__ = ["Crowd"]
 
 QUESTION = b"is this one served?\n"
 
+LEFT_OVER = 16
+"""Reads of 64 KiB of what is there before a client asks; a server may send for ever."""
+
 
 class Crowd:
     """Clients of one server; a context manager that closes them.
@@ -44,12 +47,21 @@ class Crowd:
             client.close()
 
     @property
+    def answered(self) -> int:
+        """How many clients have had an answer, whatever has become of them since."""
+        return sum(client.answers > 0 for client in self._clients)
+
+    @property
     def served(self) -> list[int]:
-        """The numbers of the clients that have had an answer."""
-        return [number for number, client in enumerate(self._clients) if client.answers]
+        """The numbers of the clients that have had an answer, and are still connected."""
+        return [
+            number
+            for number, client in enumerate(self._clients)
+            if client.answers and not client.is_let_go()
+        ]
 
     def grow(self, size: int, quiet: float, most: float) -> int:
-        """Have *size* clients, each of which has asked; how many have had an answer.
+        """Have *size* clients, each of which has asked; how many are served.
 
         :param quiet: seconds without one after which no more are waited for.
         :param most: seconds to wait at most.
@@ -117,6 +129,7 @@ class _Client:
         self._asked = False
         self.waits_for = True
         """Whether it expects an answer."""
+        self._let_go = False
         self._socket: Any
         if not self._is_stream:
             raw = transport == "raw"
@@ -143,6 +156,17 @@ class _Client:
     def ask(self) -> None:
         """Let it ask when it is moved on."""
         self._asked, self.waits_for = False, True
+
+    def is_let_go(self) -> bool:
+        """Whether the server has closed the connection of a client that had an answer."""
+        if self._is_stream and not self._let_go:
+            try:
+                self._take_what_is_there()
+            except (BlockingIOError, ssl.SSLWantReadError):
+                return False
+            except OSError:
+                self._let_go = True
+        return self._let_go
 
     def advance(self) -> int:
         """Do what can be done; which events to wait for, 0 when it is done, or cannot be."""
@@ -186,13 +210,21 @@ class _Client:
     def _forget_unasked(self) -> None:
         """What is there already, such as the rest of the last answer, is not the next."""
         with contextlib.suppress(BlockingIOError, ssl.SSLWantReadError):
-            while self.answers and self._socket.recv(65536):
-                pass
+            if self.answers:
+                self._take_what_is_there()
+
+    def _take_what_is_there(self) -> None:
+        """Read until there is no more, which is an error, or has been enough."""
+        for _ in range(LEFT_OVER):
+            if not self._socket.recv(65536) and self._is_stream:
+                self._let_go = True
+                return
 
     def _read(self) -> None:
         if self._is_stream:
             data = self._socket.recv(65536)
             if not data:
+                self._let_go = True
                 raise ConnectionResetError
         else:
             self._socket.recv(65536)

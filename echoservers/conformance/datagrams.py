@@ -12,7 +12,7 @@ from ..addresses import parse_endpoint
 from .engine import DATAGRAM, RFC_862, check
 from .open_socket import OpenSocket, loopback_address, open_socket
 from .peer import CheckFailed, CheckSkipped, Peer, shown
-from .subject import Subject
+from .subject import ENDING, Subject
 
 ETHERNET = 1472
 """Bytes: what one Ethernet frame carries; 1,500 without the headers of IP and UDP."""
@@ -28,9 +28,6 @@ DISCARD = 9
 
 LOST = 0.5
 """Seconds after which a datagram or its reply is taken for lost."""
-
-ENDING = 0.1
-"""Seconds for the news that a server that answers no more has ended."""
 
 TRIES = 4
 """How often a client asks that has to be sure."""
@@ -112,7 +109,7 @@ def one_reply(subject: Subject) -> None:
     peer.say(b"once, please\n")
     if not _replies(subject, peer, 1):
         raise CheckFailed("a reply", "none")
-    peer.expect_silence(QUIET * subject.scale)
+    peer.expect_silence(QUIET)
 
 
 @check(RFC_862, DATAGRAM)
@@ -253,7 +250,7 @@ def _serves(subject: Subject) -> None:
             peer.say(b"is it still there?\n")
         if _replies(subject, peer, 1):
             return
-    subject.running.wait(ENDING)
+    subject.running.wait(subject.lengthened(ENDING))
     raise CheckFailed(f"a reply to one of {TRIES} datagrams", "none")
 
 
@@ -304,14 +301,26 @@ def _are_ignored(subject: Subject, senders: Sequence[OpenSocket]) -> None:
     for sender in senders:
         sender.send(b"answer me\n")
     _serves(subject)
+    _hear_nothing(senders, subject.lengthened(QUIET))
+
+
+def _hear_nothing(senders: Sequence[OpenSocket], seconds: float) -> None:
+    """See no reply come to one of *senders* for *seconds*, whatever errors do.
+
+    :raises CheckFailed: one does.
+    """
     poll = select.poll()
-    ports = {sender.fileno(): sender.getsockname()[1] for sender in senders}
-    for descriptor in ports:
+    by_descriptor = {sender.fileno(): sender for sender in senders}
+    for descriptor in by_descriptor:
         poll.register(descriptor, select.POLLIN)
-    deadline = time.monotonic() + QUIET * subject.scale
-    for descriptor, events in poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
-        if events & select.POLLIN:
-            raise CheckFailed(f"no reply to port {ports[descriptor]}", "one")
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        for descriptor, events in poll.poll(left * 1000):
+            sender = by_descriptor[descriptor]
+            if events & select.POLLERR:  # somebody else's: the error of what was sent before
+                sender.take_errors()
+            if events & select.POLLIN:
+                raise CheckFailed(f"no reply to port {sender.getsockname()[1]}", "one")
 
 
 def _place(address: object) -> str:

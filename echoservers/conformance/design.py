@@ -189,12 +189,13 @@ def _look_at_stream(subject: Subject, watch: Watch, crowd: Crowd) -> _Seen | Des
     served, asked = 0, 0
     for size in SIZES:
         quiet = QUIET if served == asked else 0.02  # some wait for their turn already
-        served = crowd.grow(size, quiet * subject.scale, MOST * subject.scale)
+        served = crowd.grow(size, subject.lengthened(quiet), MOST * subject.scale)
         asked = size
         seen = watch.look()
         counts.append((seen.processes, seen.threads))
     if not served:
-        return Design(None, "no client was answered")
+        why = "every client was let go when it had been answered"
+        return Design(None, why if crowd.answered else "no client was answered")
     workers = _who_works(subject, watch, crowd, seen)
     serving = {pid for who in workers for pid, _ in who}
     forks = {pid for pid in serving if _is_fork(watch, seen, pid)}
@@ -211,7 +212,7 @@ def _who_works(
         turns = []
         for _ in range(TURNS):
             before = watch.look_again(seen)
-            if crowd.ask(number, QUIET * subject.scale):
+            if crowd.ask(number, subject.lengthened(QUIET)):
                 turns.append(watch.look_again(seen).worked_since(before))
         if turns:
             found.append(set.intersection(*turns))
@@ -228,7 +229,7 @@ def _newcomers_of_one_more(subject: Subject, watch: Watch) -> int:
     """How many threads come with four clients more, though there are some to spare."""
     before = watch.look(threads=False)
     with Crowd(subject.running.endpoint) as crowd:
-        crowd.grow(4, QUIET * subject.scale, MOST * subject.scale)
+        crowd.grow(4, subject.lengthened(QUIET), MOST * subject.scale)
         return watch.look(threads=False).threads - before.threads
 
 
@@ -296,7 +297,7 @@ def _number(count: int, what: str) -> str:
 
 def _look_at_datagrams(subject: Subject, watch: Watch, crowd: Crowd) -> Design:
     size = SIZES[1]
-    crowd.grow(size, QUIET * subject.scale, MOST * subject.scale)
+    crowd.grow(size, subject.lengthened(QUIET), MOST * subject.scale)
     if not crowd.served:
         return Design(None, "no datagram was answered")
     settle(subject, watch)
@@ -344,7 +345,7 @@ def _fleeting(subject: Subject, watch: Watch, crowd: Crowd, rest: Snapshot) -> _
     for asked, number in enumerate(crowd.served * (MANY // len(crowd.served)), 1):
         began, last = time.monotonic(), newest_task()
         crowd.say(number)
-        while not crowd.has_answer(number) and time.monotonic() < began + QUIET * subject.scale:
+        while not crowd.has_answer(number) and time.monotonic() < began + subject.lengthened(QUIET):
             seen |= watch.newcomers(rest)
         then, answered = newest_task(), time.monotonic()
         while time.monotonic() < 2 * answered - began:  # a pause as long
@@ -363,7 +364,7 @@ def _turns(
     for _ in range(TURNS):
         for number in crowd.served:
             before = watch.look_again(rest)
-            if crowd.ask(number, QUIET * subject.scale):
+            if crowd.ask(number, subject.lengthened(QUIET)):
                 turns.append(watch.look_again(rest).worked_since(before))
     return turns
 

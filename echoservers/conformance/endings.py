@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ..targets import Level, RunningTarget, TargetError
+from ..targets.running import START_TIME
 from ..targets.watch import Snapshot, Watch
 from .leaks import visit, watch_over
 from .peer import CheckFailed, Peer
@@ -21,11 +22,11 @@ from .subject import Subject
 
 __all__ = ["END_TIME", "Endings", "idle_clients", "observe_endings"]
 
-START_TIME = 10.0
-"""Seconds for a server to listen; the first one of its kind has done so already."""
-
 END_TIME = 10.0
 """Seconds from a signal to the end: some servers look for it once a second, or let work end."""
+
+KILL_TIME = 10.0
+"""Seconds for what was killed to be gone, which is the system's affair, not the server's."""
 
 LEAVE_TIME = 1.0
 """Seconds for what is left of a server to end, when its last clients have gone."""
@@ -139,4 +140,4 @@ def _kill(watch: Watch) -> None:
                 os.kill(process.pid, signal.SIGKILL)
         return not seen.alive
 
-    watch.look_until(none_left, START_TIME)
+    watch.look_until(none_left, KILL_TIME)

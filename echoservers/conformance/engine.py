@@ -1,4 +1,4 @@
-"""What a check is, which there are, and how they are run.
+"""What a check is, which there are, and which of them a target is held to.
 
 A check is a function that takes a `Subject` and raises `CheckFailed` or `CheckSkipped`;
 its docstring is the requirement, its name the id, its file the group::
@@ -11,16 +11,13 @@ its docstring is the requirement, its name the id, its file the group::
 
 import enum
 import inspect
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import import_module
 from typing import NamedTuple
 
 from ..errors import OptionError
 from ..hints import did_you_mean
-from ..targets import Level, Target, TargetError
-from ..targets.watch import CannotWatch
-from .failures import CheckFailed, CheckSkipped, reason_of
+from ..targets import Level, Target
 from .subject import CHECK_TIME, Subject
 
 __all__ = [
@@ -33,7 +30,7 @@ __all__ = [
     "Report",
     "Result",
     "check",
-    "check_target",
+    "known_names",
     "select_checks",
 ]
 
@@ -44,15 +41,6 @@ STREAM, DATAGRAM = frozenset({True}), frozenset({False})
 BOTH = STREAM | DATAGRAM
 
 RFC_862 = "RFC 862"
-
-ENDING = 0.1
-"""Seconds for the news that a server has ended, after what its end did to a client."""
-
-LAST_BREATH = 0.01
-"""The same, after a check that was passed: a server may answer, and die of that."""
-
-AFTER_A_CUT = 1.0
-"""The same, when an earlier check may have been the end: a program takes a while to go."""
 
 
 class Outcome(enum.StrEnum):
@@ -174,6 +162,19 @@ class _Checks:
 CHECKS = _Checks()
 
 
+def known_names(names: list[str]) -> list[str]:
+    """*names*, each of which is that of a check or of a group.
+
+    :raises OptionError: one is not.
+    """
+    known = [*SUBJECTS, *CHECKS]
+    for name in names:
+        if name not in known:
+            hint = did_you_mean(name, known)
+            raise OptionError(f"there is no check and no group {name!r}{hint}; --list shows all")
+    return names
+
+
 def select_checks(
     target: Target,
     level: Level,
@@ -191,12 +192,7 @@ def select_checks(
     :param design: whether a design is asked for (`Subject.expected_design`).
     :raises OptionError: there is no such check or group.
     """
-    for name in (*only, *skip):
-        if name not in CHECKS and name not in SUBJECTS:
-            known = [*SUBJECTS, *CHECKS]
-            raise OptionError(
-                f"there is no check {name!r}{did_you_mean(name, known)}; --list shows all"
-            )
+    known_names([*only, *skip])
 
     def named(check: Check, names: Sequence[str]) -> bool:
         return check.id in names or check.group in names
@@ -210,90 +206,3 @@ def select_checks(
         and not (lines and check.unframed)
         and (design or check.group != "design")
     ]
-
-
-def check_target(
-    subject: Subject,
-    checks: Iterable[Check],
-    tell: Callable[[Result], None] = lambda _: None,
-    repeat: int = 1,
-    look: bool = True,
-) -> Report:
-    """Run *checks* on *subject*, one after the other.
-
-    :param tell: is called with each result as it comes.
-    :param repeat: how often to run each; one failure is a failure.
-    :param look: whether to see what design it has, which takes a second.
-    :raises TargetError: the server has ended and cannot be started again.
-    """
-    report = Report(subject.target.name, None, [])
-    for check in checks:
-        result = _run(subject, check)
-        for _ in range(repeat - 1):
-            if result.outcome is not Outcome.PASS:
-                break
-            subject.memo.clear()
-            again = _run(subject, check)
-            result = again._replace(seconds=result.seconds + again.seconds)
-        report.results.append(result)
-        tell(result)
-    return report._replace(design=_design_of(subject) if look else None)
-
-
-def _design_of(subject: Subject) -> str | None:
-    """The design and the evidence; None, where the processes are not known."""
-    from .design import seen_design  # which registers its check here
-
-    try:
-        subject.new_check()
-        return str(seen_design(subject))
-    except (CheckSkipped, CheckFailed, CannotWatch, TargetError, OSError):
-        return None  # what was checked is reported all the same
-
-
-def _run(subject: Subject, check: Check) -> Result:
-    """Make a check; one that fails leaves the next one a fresh server, if it was started here.
-
-    A server that an earlier check was the end of may still have been ending: what failed
-    then is made again, on a fresh one.
-    """
-    subject.new_check(check.seconds)
-    was_fresh = subject.fresh
-    result, has_ended = _run_once(subject, check)
-    if has_ended and not was_fresh and result.outcome is Outcome.FAIL:
-        subject.new_check(check.seconds)
-        again, _ = _run_once(subject, check)
-        return again._replace(seconds=result.seconds + again.seconds)
-    return result
-
-
-def _run_once(subject: Subject, check: Check) -> tuple[Result, bool]:
-    """How it went, and whether the server has ended."""
-    began = time.monotonic()
-    outcome, expected, got, cut = Outcome.PASS, "", "", False
-    running = subject.running
-    try:
-        check.run(subject)
-        running.wait(LAST_BREATH if running.pid is not None else 0)
-        if running.has_ended and running.status != 0:
-            # One that ends well has ended with its client, and checks of clients say so.
-            raise CheckFailed("a server that goes on", "it has ended")
-    except (CheckSkipped, CannotWatch) as why:
-        outcome, got = Outcome.SKIP, str(why)
-    except CheckFailed as failure:
-        outcome, expected, got = Outcome.FAIL, failure.expected, failure.got
-        cut = failure.cut
-    except OSError as error:  # of a socket of ours that the server has cut in between
-        outcome, expected, got, cut = Outcome.FAIL, "a connection", reason_of(error), True
-    seconds = time.monotonic() - began
-    if outcome is Outcome.FAIL and running.pid is not None:
-        running.wait(AFTER_A_CUT if cut and not subject.fresh else ENDING)
-        if running.has_ended:
-            got += _end_of(subject)
-    subject.fresh = False
-    subject.spoiled = outcome is Outcome.FAIL and running.pid is not None
-    return Result(check, outcome, expected, got, seconds), running.has_ended
-
-
-def _end_of(subject: Subject) -> str:
-    return f"; the server {subject.running.how_it_ended()}{subject.running.said()}"

@@ -1,6 +1,12 @@
-"""What a check says of a server that fails it: what was expected, and what came."""
+"""What a check says of a server that fails it: what was expected, and what came.
 
-__all__ = ["CheckFailed", "CheckSkipped", "difference", "missing", "reason_of", "shown"]
+And what it says where it lacks something itself, which is no fault of the server.
+"""
+
+import errno
+import resource
+
+__all__ = ["CheckFailed", "CheckSkipped", "difference", "lack_of", "missing", "reason_of", "shown"]
 
 SHOWN = 16
 """Bytes that are shown on each side of the first difference: a line of a hex dump."""
@@ -53,6 +59,24 @@ def difference(
         shown(data[begin:]) + then,
         cut,
     )
+
+
+def lack_of(error: BaseException | None) -> CheckSkipped | None:
+    """Why a check cannot be made, if *error* is for want of something of our own."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number == errno.EMFILE:
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        return CheckSkipped(
+            f"the checker may have no more than {most} open descriptors, which are too few;"
+            " raise the hard limit (ulimit -Hn)"
+        )
+    if number == errno.ENFILE:
+        return CheckSkipped("this system can open no more files (sysctl fs.file-max)")
+    if number == errno.EADDRNOTAVAIL:
+        return CheckSkipped(
+            "this system has no port left for another client (sysctl net.ipv4.ip_local_port_range)"
+        )
+    return None
 
 
 def reason_of(error: OSError) -> str:

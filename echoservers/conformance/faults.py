@@ -4,8 +4,8 @@ import socket
 import struct
 
 from .engine import check
+from .manners import KNOCK_AGAIN
 from .messages import MIB
-from .peer import KNOCK_AGAIN
 from .subject import Subject
 
 TCP_RESET = "RFC 9293, 3.5.2"

@@ -2,12 +2,12 @@
 
 import functools
 
+from ..targets.limits import MIB
+
 __all__ = ["LINE", "MIB", "numbered_lines"]
 
 LINE = 64
 """Bytes of a numbered line, its end included."""
-
-MIB = 1024 * 1024
 
 
 @functools.cache

@@ -5,6 +5,7 @@ port would look as if it were silent.  Raw sockets have no ports: there, clients
 told from each other need an address each.
 """
 
+import contextlib
 import random
 import socket
 import sys
@@ -35,6 +36,13 @@ class OpenSocket(socket.socket):
         """The next datagram, whoever has sent it."""
         data, self.source = self.recvfrom(size, flags)
         return data
+
+    def take_errors(self) -> None:
+        """Take the errors that there are, so that it is told of the next thing that comes."""
+        with contextlib.suppress(OSError):
+            while sys.platform == "linux":
+                self.recvmsg(1, 1024, socket.MSG_ERRQUEUE)  # ip(7), IP_RECVERR
+        self.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
 
 def open_socket(address: tuple[str, int] | str) -> OpenSocket:

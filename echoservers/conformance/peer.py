@@ -1,77 +1,28 @@
 """Peer: a client that knows what must come back, and says what came instead.
 
 Everything that a server can do wrong to a client ends in `CheckFailed`, with what was
-expected and what came; no wait is without a limit.
+expected and what came.
 """
 
 import contextlib
-import select
-import socket
-import struct
-import time
-from collections.abc import Iterable
 from typing import Any
 
-from ..client import EchoClient
 from .failures import CheckFailed, CheckSkipped, difference, missing, reason_of, shown
-from .open_socket import open_raw_socket, open_socket
+from .manners import Client, TimeOver
+from .messages import MIB
 
 __all__ = ["CheckFailed", "CheckSkipped", "Peer", "shown"]
 
-CHATTER = 1024 * 1024
+CHATTER = MIB
 """Bytes beside what is waited for that are put up with; a server may print for ever."""
-
-KNOCK_AGAIN = 1.5
-"""Seconds that a connection may take: one that found the queue full tries again after 1 s
-(RFC 6298, 2.1), which is no fault of a server that is only asked too fast."""
-
-LITTLE = 65536
-"""Bytes that a client's kernel takes for it: enough to read fast later, and no more."""
-
-BREATH = 0.01
-"""Seconds in which a server that waits for input has read what there is, and nearly always much
-less: one that has not gets two pieces as one, and is asked less than was meant."""
 
 HASTE = 4
 """By which part of `patience` a server that has something to say has said it: after that, it
 is told that the input has ended, or what has come is taken for all there is."""
 
 
-class Habits:
-    """What is known of a server while one check is made, by all its clients."""
-
-    answers_at_end = False
-    """Whether it has let one wait for an answer until the input ended."""
-
-
-class Peer(EchoClient):
-    """A client's connection, or its socket for datagrams.
-
-    :param endpoint: of the server.
-    :param patience: seconds for the server to do the next thing.
-    :param deadline: on `time.monotonic`'s clock, for everything together.
-    :param habits: what is known of the server, shared with its other clients.
-    :raises CheckFailed: the server takes no connection.
-    """
-
-    def __init__(
-        self, endpoint: str, patience: float, deadline: float, habits: Habits | None = None
-    ) -> None:
-        self._deadline = deadline
-        self._habits = habits or Habits()
-        self.patience = patience
-        self._plain: socket.socket | None = None  # under TLS, too
-        self.has_ended = False  # our half
-        self._unread = b""  # received, and not yet looked at
-        self._line_end = b""  # what may come behind the words of an answer
-        try:
-            super().__init__(endpoint, timeout=max(patience, KNOCK_AGAIN))
-        except TimeoutError:
-            raise CheckFailed(f"a connection within {self.patience:g} s", "none") from None
-        except OSError as error:
-            raise CheckFailed("a connection", reason_of(error), cut=True) from None
-
-    # --- what a check says -------------------------------------------------------------
+class Peer(Client):
+    """A client's connection, or its socket for datagrams; see `Client` for the arguments."""
 
     def echo(self, message: bytes, *, last: bool = False) -> bytes:
         """Send *message* while reading, and see it come back, byte for byte.
@@ -166,10 +117,14 @@ class Peer(EchoClient):
         :param ignore: whether something may come before it.
         :raises CheckFailed: something comes, the connection is reset, or nothing happens.
         """
+        came = 0
         try:
             data = self.receive()
             while data and ignore:
+                came += len(data)
                 data = self.receive()
+        except TimeOver:
+            raise CheckFailed("end of stream", f"{came} bytes more, and no end") from None
         except TimeoutError:
             raise CheckFailed("end of stream", f"nothing within {self.patience:g} s") from None
         except OSError as error:
@@ -178,13 +133,13 @@ class Peer(EchoClient):
             raise CheckFailed("end of stream", f"{len(data)} bytes more: {shown(data)}")
 
     def expect_silence(self, seconds: float, *, or_end: bool = False) -> None:
-        """See nothing come for *seconds*.
+        """See nothing come for *seconds*, or more of them on a slow machine.
 
         :param or_end: whether the stream may end.
         :raises CheckFailed: something does.
         """
-        kept, self.patience = self.patience, seconds
-        self.timeout = seconds
+        kept, self.patience = self.patience, seconds * self._slowness
+        self.timeout = self.patience
         try:
             data = self.receive()
         except TimeoutError:
@@ -215,148 +170,14 @@ class Peer(EchoClient):
         """The address that is asked, and the one from which the last datagram came."""
         return self._socket.target, self._socket.source
 
-    def overhear(self, seconds: float) -> bytes:
-        """Whatever comes within *seconds*, if anything does."""
-        kept, heard = self.patience, bytearray()
-        until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
-            self.patience = left
-            try:
-                data = self.receive()
-            except OSError:  # time is over, or who asks next meets it again
-                break
-            if not data:
-                break
-            heard += data
-        self.patience = kept
-        return bytes(heard)
-
-    def hold(self, seconds: float) -> None:
-        """Read nothing for *seconds*, whatever comes."""
-        broken = select.poll()
-        broken.register(self._socket, 0)  # no more than what is always told: an error
-        broken.poll(seconds * 1000)
-
-    def pause(self, seconds: float) -> None:
-        """Leave the server *seconds*, or less if it says something."""
-        kept, self.patience = self.patience, seconds
-        with contextlib.suppress(TimeoutError):
-            self._wait(select.POLLIN)
-        self.patience = kept
-
-    def finish(self) -> None:
-        """Half-close: end what is sent.
-
-        :raises CheckFailed: the server has closed or reset the connection.
-        """
-        self.has_ended = True
-        try:
-            self.end()
-        except OSError as error:
-            raise CheckFailed("an open connection", reason_of(error), cut=True) from None
-
-    def reset(self) -> None:
-        """Close with a reset (RST), where the transport has one."""
-        assert self._plain is not None
-        with contextlib.suppress(OSError):  # Unix sockets take it, and do without
-            self._plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._plain.close()  # first: TLS would say goodbye
-        self.close()
-
-    def offer(self, data: bytes, stall: float) -> int:
-        """Send *data* without reading; how many bytes have gone before the server took no more.
-
-        What is left goes out with the next `expect` or `hear`.
-
-        :param stall: seconds without progress to wait for.
-        """
-        kept, self.patience = self.patience, stall
-        self._put(data)
-        with contextlib.suppress(OSError):  # a time-out, or closed
-            self._send(b"")
-        self.patience = kept
-        return len(data) - len(self._outgoing)
-
-    def trickle(self, pieces: Iterable[bytes]) -> None:
-        """Send *pieces* one by one, with time to answer each; what is answered is kept."""
-        kept, answers = self.patience, b""
-        for piece in pieces:
-            data: bytes | None = None
-            try:
-                self.send(piece)
-                self.patience = BREATH
-                self._wait(select.POLLIN)
-                data = self._read_some(65536)
-            except TimeoutError:
-                continue
-            except OSError:
-                break  # whoever looks for the answer meets it again
-            finally:
-                self.patience = kept
-            if data == b"":
-                break
-            answers += data or b""
-        self._unread = answers
-
-    def take_little(self) -> None:
-        """Have the system take little for us, so that what we do not read is the server's."""
-        assert self._plain is not None
-        self._plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, LITTLE)
-
-    def stuff(self, most: int, stall: float | None = None) -> int:
-        """Send without reading until the server takes no more; how many bytes.
-
-        :param most: bytes after which to stop.
-        :param stall: as for `offer`; by default `patience`.
-        """
-        self.take_little()
-        piece = (b"%063d\n" % 7) * 1024
-        sent = 0
-        while sent < most:
-            part = self.offer(piece, self.patience if stall is None else stall)
-            sent += part
-            if part < len(piece):
-                break
-        return sent
+    def leave(self) -> None:
+        """End the input and read the rest: a close with answers unread would be a reset."""
+        self._outgoing = memoryview(b"")
+        with contextlib.suppress(CheckFailed):
+            self.finish()
+            self.expect_end(ignore=True)
 
     # --- inside ------------------------------------------------------------------------
-
-    def _connect(self) -> Any:
-        if self.transport in ("udp", "unix-datagram"):
-            return open_socket(self._address)
-        if self.transport == "raw":
-            return open_raw_socket(str(self._address[0]))
-        return super()._connect()
-
-    def _connected_tls(self) -> Any:
-        from ..tls_client import TLSStream
-        from ..tls_contexts import unverifying_context
-
-        context = unverifying_context()  # who a server is, is not what is checked
-        return TLSStream(self._connected(), context, str(self._address[0]), self.timeout)
-
-    def _connected(self) -> socket.socket:
-        self._plain = super()._connected()
-        return self._plain
-
-    def _wait(self, events: int, part: int = 1) -> None:
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the time for the whole check is over")
-        self.timeout = min(self.patience / part, left)
-        super()._wait(events)
-
-    def _read_some(self, size: int) -> bytes | None:
-        data: bytes | None
-        if self._unread:
-            data, self._unread = self._unread[:size], self._unread[size:]
-        else:
-            data = super()._read_some(size)
-        if data and self._line_end:
-            end, self._line_end = self._line_end, b""
-            if data.startswith(end):
-                return data[len(end) :] or None
-        return data
 
     def _write_part(self, message: bytes, received: int) -> None:
         if not self._outgoing:

@@ -15,10 +15,10 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import IO, Any, NamedTuple, Self
 
-from .engine import Report, Result
+from .engine import CHECKS, Check, Report, Result
 from .job import Job, Run, result_from
 
-__all__ = ["Began", "Ended", "Made", "Pool"]
+__all__ = ["Began", "Begins", "Ended", "Event", "Made", "Pool"]
 
 END_TIME = 12.0
 """Seconds for a worker to end what it has started; it has a limit of 10 s itself."""
@@ -30,8 +30,15 @@ class Began(NamedTuple):
     number: int
 
 
+class Begins(NamedTuple):
+    """A check begins."""
+
+    number: int
+    check: Check
+
+
 class Made(NamedTuple):
-    """A check was made."""
+    """A check was made, and its result is certain, which may be later."""
 
     number: int
     result: Result
@@ -42,6 +49,9 @@ class Ended(NamedTuple):
 
     number: int
     run: Run
+
+
+Event = Began | Begins | Made | Ended
 
 
 class _Worker:
@@ -127,7 +137,7 @@ class Pool:
             worker.end()
         self._selector.close()
 
-    def events(self) -> Iterator[Began | Made | Ended]:
+    def events(self) -> Iterator[Event]:
         """What happens, until every job has ended."""
         for number in range(self._most):
             yield self._give(self._add(number))
@@ -155,14 +165,18 @@ class Pool:
         worker.give(number, self._jobs[number])
         return Began(number)
 
-    def _hear(self, worker: _Worker) -> Iterator[Began | Made | Ended]:
+    def _hear(self, worker: _Worker) -> Iterator[Event]:
         events = worker.events()
         if events is None:
             yield from self._replace(worker, "the checker ended in the middle")
             return
         for event in events:
             assert worker.job is not None
-            if event.pop("event") == "result":
+            kind = event.pop("event")
+            if kind == "check":
+                yield Begins(worker.job, CHECKS[event["id"]])
+                continue
+            if kind == "result":
                 worker.results.append(result_from(event))
                 yield Made(worker.job, worker.results[-1])
                 continue
@@ -177,7 +191,7 @@ class Pool:
         report = Report(job.target.name, design, worker.results)
         return Ended(number, Run(job, report, error, time.monotonic() - worker.began))
 
-    def _give_up(self, worker: _Worker) -> Iterator[Began | Made | Ended]:
+    def _give_up(self, worker: _Worker) -> Iterator[Began | Ended]:
         assert worker.deadline is not None
         seconds = worker.deadline - worker.began
         yield from self._replace(worker, f"not done within {seconds:g} s")

@@ -5,7 +5,7 @@ import time
 from .engine import RFC_862, check
 from .messages import MIB, numbered_lines
 from .peer import CheckFailed, Peer
-from .subject import Subject
+from .subject import STALL, Subject
 
 TCP_PUSH = "RFC 9293, 3.9.1"
 TCP_CLOSING = "RFC 9293, 3.6"
@@ -24,10 +24,6 @@ mostly 0.5 or 1."""
 
 IDLE = 0.6
 """Seconds: a server that waits half a second for more has given up."""
-
-STALL = 0.25
-"""Seconds without progress after which a server is taken to read no more; a server that does
-read goes on within a millisecond."""
 
 MUCH = 8 * MIB
 """Bytes: twice what Linux by default keeps of a server's output while nobody reads it."""
@@ -51,7 +47,7 @@ def nothing_more(subject: Subject) -> None:
 @check("CS:APP 12.1")
 def prompt(subject: Subject) -> None:
     """A message is answered at once: without waiting for more, for the end, or for a clock."""
-    limit, got = PROMPT * max(1.0, subject.scale), ""
+    limit, got = subject.lengthened(PROMPT), ""
     for attempt in range(3):  # one that is late may be the machine's fault
         peer = subject.connect()
         began = time.monotonic()
@@ -137,12 +133,14 @@ def late_reader(subject: Subject) -> None:
 def back_pressure(subject: Subject) -> None:
     """A client that sends and never reads is stopped: no server keeps 64 MiB for it."""
     most = max(64 * MIB, _kernel_buffers() * 3 // 2)
-    taken = subject.connect().stuff(most, STALL)
+    peer = subject.connect()
+    taken = peer.stuff(most, STALL)
     if taken >= most:
         raise CheckFailed(
             "the server to stop reading while its answers are not read",
             f"{taken // MIB} MiB taken, with nothing read",
         )
+    peer.leave()
 
 
 @check(TCP_CLOSING)

@@ -11,15 +11,24 @@ from ..addresses import parse_endpoint
 from ..targets import Level, Limits, RunningTarget, Target, TargetError
 from ..targets.running import START_TIME
 from ..timeouts import limit_waits
-from .peer import CheckFailed, CheckSkipped, Habits, Peer
+from .failures import lack_of
+from .manners import Habits
+from .peer import CheckFailed, CheckSkipped, Peer
 
-__all__ = ["Subject"]
+__all__ = ["CHECK_TIME", "ENDING", "STALL", "Subject"]
 
 PATIENCE = 2.0
 """Seconds for a server to do the next thing; a right one takes a millisecond or two."""
 
 CHECK_TIME = 10.0
 """Seconds for one check: the longest, 16 MiB or thousands of connections, takes one or two."""
+
+ENDING = 0.1
+"""Seconds for the news that a server has ended, after what its end did to a client."""
+
+STALL = 0.15
+"""Seconds without progress after which a server is taken to read no more; a server that does
+read goes on within a millisecond."""
 
 MOST_KILLS = 3
 """A check under which a server grows may cost it once or twice; what is killed by its limits
@@ -31,7 +40,9 @@ class Subject:
 
     :param target: which server.
     :param level: what it is held to.
-    :param timeout_scale: every time limit is multiplied by this, for slow machines.
+    :param timeout_scale: every time limit is multiplied by this, for slow machines.  Waits that
+        show something by their length, such as that nothing comes, are only ever made longer
+        (`lengthened`).
     :param limits: what it may use before it is killed; by default anything.
     :raises TargetError: it cannot be started or reached.
     """
@@ -80,25 +91,33 @@ class Subject:
         """Seconds for the server to do the next thing."""
         return PATIENCE * self.scale
 
+    def lengthened(self, seconds: float) -> float:
+        """*seconds*, or more of them on a slow machine: for a wait that would show nothing if it
+        were shorter.
+        """
+        return seconds * max(1.0, self.scale)
+
     def new_check(self, seconds: float = CHECK_TIME) -> None:
-        """Close what the last check has opened, and begin the time of the next.
+        """Begin the time of the next check, with no client of the last.
 
         A server that the last check was the end of, or that it has spoiled, is started again.
         """
-        self._peers.close()
+        self.let_clients_go()
         if self.spoiled or self.running.has_ended:
             self._restart()
         self._habits = Habits()
         self.deadline = time.monotonic() + seconds * self.scale
+
+    def let_clients_go(self) -> None:
+        """Close the connections of all clients."""
+        self._peers.close()
 
     def connect(self) -> Peer:
         """Another client; it is closed after the check at the latest.
 
         :raises CheckFailed: the server takes none.
         """
-        return self._peers.enter_context(
-            Peer(self.running.endpoint, self.patience, self.deadline, self._habits)
-        )
+        return self._peer(self.running, self._habits)
 
     def answers(self, message: bytes) -> None:
         """See a fresh client get the words of *message* back, whatever is around them.
@@ -153,7 +172,9 @@ class Subject:
         except (TimeoutError, BlockingIOError):
             raise CheckFailed(f"a connection within {seconds:g} s", "none") from None
         except OSError as error:
-            raise CheckFailed("a connection", str(error.strerror).lower()) from None
+            raise lack_of(error) or CheckFailed(
+                "a connection", str(error.strerror).lower()
+            ) from None
         return sock
 
     def started(self) -> RunningTarget:
@@ -176,13 +197,21 @@ class Subject:
         try:
             running = self._start()
         except TargetError as error:
-            raise CheckFailed("a server that starts", str(error)) from error
+            raise lack_of(error.__cause__) or CheckFailed(
+                "a server that starts", str(error)
+            ) from error
         with running:
             yield running
 
     def peer_of(self, running: RunningTarget) -> Peer:
         """A client of *running*; it is closed after the check at the latest."""
-        return self._peers.enter_context(Peer(running.endpoint, self.patience, self.deadline))
+        return self._peer(running, Habits())
+
+    def _peer(self, running: RunningTarget, habits: Habits) -> Peer:
+        slowness = self.lengthened(1.0)
+        return self._peers.enter_context(
+            Peer(running.endpoint, self.patience, self.deadline, habits, slowness)
+        )
 
     def _restart(self) -> None:
         self._kills += self.running.limit is not None

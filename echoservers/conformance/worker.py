@@ -2,9 +2,10 @@
 
     python -m echoservers.conformance.worker NUMBER WORKERS
 
-A line of standard input is a job, a line of standard output what happened: ``result``,
-``ended``, ``error``.  The end of the input means that whoever asked has gone, however that
-came: the check in progress is interrupted, what it has started ended, and so is this.
+A line of standard input is a job, a line of standard output what happened: ``check`` (one
+has begun), ``result``, ``ended``, ``error``.  The end of the input means that whoever asked
+has gone, however that came: the check in progress is interrupted, what it has started ended,
+and so is this.
 
 It is a process of its own, since two checks in one would disturb each other: they share
 an interpreter lock and a limit of descriptors.  And so a fault of ours costs one target.
@@ -23,9 +24,11 @@ from typing import Any
 
 from ..errors import EchoServersError
 from ..targets import RunningTarget, TargetError
+from ..targets.limits import raise_own_descriptors
 from ..targets.listening import share_ports
-from .engine import CHECKS, Report, Result, check_target
+from .engine import CHECKS, Check, Report, Result
 from .job import Job, result_to
+from .runner import check_target
 from .subject import Subject
 
 END_TIME = 10.0
@@ -53,11 +56,14 @@ class Orders(threading.Thread):
         self.jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self.busy = False
         """Whether the main thread checks, and is to be interrupted."""
+        self.have_ended = False
+        """Whether nobody is there any more to hear what comes of it."""
 
     def run(self) -> None:
         """Until the input ends."""
         for line in sys.stdin.buffer:
             self.jobs.put(Job.from_json(json.loads(line)))
+        self.have_ended = True
         self.jobs.put(None)
         os.kill(os.getpid(), signal.SIGINT)  # out of whatever the check waits for
         threading.Event().wait(END_TIME)
@@ -94,7 +100,11 @@ def _check(job: Job) -> Report:
     with Subject(job.target, job.level, job.timeout_scale, job.limits) as subject:
         subject.expected_design = job.expect_design
         checks = [CHECKS[name] for name in job.checks]
-        return check_target(subject, checks, _tell, job.repeat, job.look)
+        return check_target(subject, checks, _tell, job.repeat, job.look, _begin)
+
+
+def _begin(check: Check) -> None:
+    say("check", id=check.id)
 
 
 def _tell(result: Result) -> None:
@@ -118,6 +128,7 @@ def _build(job: Job) -> None:
 def main() -> None:
     """Run jobs until the input ends."""
     share_ports(*map(int, sys.argv[1:]))
+    raise_own_descriptors()
     orders = Orders()
 
     def interrupt(*_: object) -> None:
@@ -129,9 +140,15 @@ def main() -> None:
         signal.signal(signum, interrupt)
     orders.start()
     while (job := orders.jobs.get()) is not None:
-        with contextlib.suppress(KeyboardInterrupt):
+        try:
             orders.busy = True
             run_job(job)
+        except KeyboardInterrupt:
+            if orders.have_ended:
+                break
+            # By a signal to this process alone: whoever asked waits for an answer.
+            with contextlib.suppress(KeyboardInterrupt):
+                say("error", message="interrupted by a signal to the checker")
         orders.busy = False
     os._exit(0)  # the other thread would wait
 

@@ -4,9 +4,11 @@ They hold back mistakes, not attacks: a program can still read and write what th
 For submissions of strangers run the whole in a container or on a machine of its own.
 """
 
+import contextlib
+import resource
 from typing import NamedTuple
 
-__all__ = ["Limits"]
+__all__ = ["MIB", "Limits", "descriptors_for_others", "raise_own_descriptors"]
 
 MIB = 2**20
 
@@ -37,3 +39,27 @@ class Limits(NamedTuple):
             f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
             for name, value in self._asdict().items()
         ]
+
+
+_before_raise: int | None = None
+
+
+def raise_own_descriptors() -> None:
+    """Let this process open as many descriptors as it may; what it starts, as many as before.
+
+    A client more costs a descriptor here, too, and a check that lacks one says nothing of
+    the server.  A server is to have what it gets from a login: some close every descriptor
+    that there could be, others use select(2), which knows 1,024.
+    """
+    global _before_raise
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # no more than before then (macOS)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        _before_raise = soft
+
+
+def descriptors_for_others() -> int:
+    """How many descriptors a program gets that is started here."""
+    if _before_raise is not None:
+        return _before_raise
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]

@@ -23,7 +23,7 @@ from ..addresses import DEFAULT_HOST, parse_endpoint
 from ..errors import TargetError
 from ..log import escape
 from . import supervisor
-from .limits import MIB, Limits
+from .limits import MIB, Limits, descriptors_for_others
 from .listening import free_port, is_listening
 from .target import Target
 
@@ -206,7 +206,10 @@ class RunningTarget:
         limits = () if self._limits is None else self._limits.arguments()
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", script, str(printed), *limits, "--", *words],
+                [
+                    *(sys.executable, "-I", "-S", script),
+                    *(str(printed), str(descriptors_for_others()), *limits, "--", *words),
+                ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 cwd=self.target.directory,

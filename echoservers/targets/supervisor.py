@@ -1,6 +1,6 @@
 """Runs one program and leaves nothing of it behind: started as a program by `running`.
 
-    python -I -S supervisor.py OUTPUT [LIMIT=NUMBER ...] -- COMMAND ...
+    python -I -S supervisor.py OUTPUT DESCRIPTORS [LIMIT=NUMBER ...] -- COMMAND ...
 
 What the command starts may fork, leave its process group, or forget its children; here
 they are all descendants, since orphans come back to this process (prctl(2),
@@ -10,8 +10,8 @@ standard output say what happened: ``started PID``, ``failed WHY``, ``limit WHY`
 limit that it has exceeded, for which all is killed), ``ended STATUS``.
 
 What a limit of the system cannot hold (setrlimit(2) counts memory as address space, and
-processes for each user, of which root has no limit) is watched: `Watch` looks at all
-descendants ten times a second.
+processes for each user, of which root has no limit) is watched: `usage` looks at all
+descendants.
 
 It imports little, for it stands between the wish for a server and the server: its start
 takes about 15 ms.
@@ -24,26 +24,17 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+
+if __name__ == "__main__":  # isolated: its own folder is not looked through
+    sys.path.append(os.path.dirname(os.path.abspath(__file__)))
+    from usage import Watch, come_first, descendants  # type: ignore[import-not-found]
+else:
+    from .usage import Watch, come_first, descendants
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 """linux/prctl.h; elsewhere a child that leaves its process group is not found."""
-
-LOOK_AGAIN = 0.1
-"""Seconds between two looks at what the descendants use.  In that time a program that does
-nothing but fork makes some hundreds of processes, which harm nobody."""
-
-MOST_OF_THE_TIME = 5
-"""Times as long as the last look took, a pause is at least: thousands of processes take tens
-of milliseconds to look at, and the processor belongs to whom they serve."""
-
-MEMORY_AGAIN = 1.0
-"""Seconds between two looks at the memory that processes share, which take a millisecond each."""
-
-MOST_ZOMBIES = 10_000
-"""What a forking server that forgets its children leaves after every check is a third of it;
-more could take all process ids of a system, of which there may be 32 768."""
 
 GIVE_WAY = 10
 """The nice value of what is limited, where this process cannot come first: then it has nine
@@ -69,9 +60,12 @@ def say(text: str) -> None:
         os.write(1, text.encode("utf-8", "backslashreplace") + b"\n")
 
 
-def start(command: list[str], output: int, limits: dict[str, float], first: bool) -> int:
+def start(
+    command: list[str], output: int, descriptors: int, limits: dict[str, float], first: bool
+) -> int:
     """Start *command* in a process group of its own; its process id.
 
+    :param descriptors: how many it may open, if no limit says less.
     :param first: whether this process comes before it without more ado.
     :raises OSError: it cannot be executed.
     """
@@ -89,6 +83,7 @@ def start(command: list[str], output: int, limits: dict[str, float], first: bool
             # What Python ignores, and what this process handles, is as for any program.
             for signum in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGINT):
                 signal.signal(signum, signal.SIG_DFL)
+            set_descriptors(descriptors)
             if limits:
                 set_limits(limits)
                 if not first:
@@ -106,42 +101,13 @@ def start(command: list[str], output: int, limits: dict[str, float], first: bool
     return pid
 
 
-def children_of(pid: int) -> list[int]:
-    """The children of *pid* (proc(5))."""
-    found: list[int] = []
-    with contextlib.suppress(OSError):
-        for task in os.listdir(f"/proc/{pid}/task"):
-            # Of a thread that ends meanwhile another has the children.
-            with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{task}/children") as file:
-                found += map(int, file.read().split())
-    return found
+def set_descriptors(most: int) -> None:
+    """Let this process open *most* descriptors, where it may have more; it can ask for them."""
+    import resource
 
-
-def descendants(pid: int) -> Iterator[int]:
-    """The children of *pid*, theirs, and so on; each before its own children are looked up."""
-    waiting = children_of(pid)
-    while waiting:
-        child = waiting.pop()
-        yield child
-        waiting += children_of(child)
-
-
-def come_first() -> bool:
-    """Let this process, and none that it starts, run before all others, if that is permitted.
-
-    Among hundreds of processes that fork without end it would get a hundredth of a
-    processor, and never be done with killing them.  It runs for a moment at a time.
-    """
-    if not hasattr(os, "SCHED_RESET_ON_FORK"):  # sched(7)
-        return False
-    with contextlib.suppress(OSError):
-        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
-        return True
-    with contextlib.suppress(OSError):  # in a control group without real-time tasks
-        os.sched_setscheduler(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
-        os.setpriority(os.PRIO_PROCESS, 0, -20)
-        return True
-    return False
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most != soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def set_limits(limits: dict[str, float]) -> None:
@@ -171,100 +137,20 @@ def tasks_of_user() -> int:
     return tasks
 
 
-class Watch:
-    """Looks at what all descendants use together."""
-
-    def __init__(self, limits: dict[str, float]) -> None:
-        self._limits = limits
-        self._tick: int = os.sysconf("SC_CLK_TCK")
-        self._page: int = os.sysconf("SC_PAGE_SIZE")
-        self._memory = 0
-        self._memory_at = 0.0
-        self._measuring = False
-        self.next = time.monotonic() + LOOK_AGAIN
-
-    def look(self) -> str | None:
-        """The limit that is exceeded, in words; None: they keep to them."""
-        began = time.monotonic()
-        exceeded = self._exceeded(list(descendants(os.getpid())))
-        now = time.monotonic()
-        self.next = now + max(LOOK_AGAIN, MOST_OF_THE_TIME * (now - began))
-        return exceeded
-
-    def _exceeded(self, pids: list[int]) -> str | None:
-        times = os.times()
-        cpu = times.children_user + times.children_system
-        tasks = zombies = resident = 0
-        for pid in pids:
-            fields = stat_of(pid)
-            if fields is None:
-                continue
-            cpu += sum(map(int, fields[11:15])) / self._tick
-            if fields[0] == "Z":
-                zombies += 1
-                continue
-            tasks += int(fields[17])
-            resident += int(fields[21]) * self._page
-        if tasks > self._limits["processes"] or zombies > MOST_ZOMBIES:
-            kind = "processes and threads" if zombies <= MOST_ZOMBIES else "zombies"
-            most = self._limits["processes"] if zombies <= MOST_ZOMBIES else MOST_ZOMBIES
-            return f"more than {most:g} {kind}"
-        if cpu > self._limits["cpu"]:
-            return f"more than {self._limits['cpu']:g} s of processor time"
-        if resident > self._limits["memory"]:
-            self._measure_memory(pids)
-            if self._memory > self._limits["memory"]:
-                return f"more than {self._limits['memory'] / 2**20:g} MiB of memory"
-        return None
-
-    def _measure_memory(self, pids: list[int]) -> None:
-        """Find out what *pids* have with shared pages counted once, for the next look.
-
-        In a thread: the kernel locks a process to count its pages, and one that forks
-        without end has that lock while it waits for a processor, which takes seconds.
-        """
-        import threading  # takes time that few programs make necessary
-
-        def measure() -> None:
-            self._memory = sum(map(proportional_memory, pids))
-            self._measuring = False
-
-        if not self._measuring and time.monotonic() >= self._memory_at:
-            self._measuring = True
-            self._memory_at = time.monotonic() + MEMORY_AGAIN
-            threading.Thread(target=measure, daemon=True).start()
-
-
-def stat_of(pid: int) -> list[str] | None:
-    """The fields of /proc/PID/stat from the state on (proc(5) counts it as the third)."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:
-            return stat.read().rpartition(")")[2].split()
-    except OSError:
-        return None  # it has ended
-
-
-def proportional_memory(pid: int) -> int:
-    """Bytes of *pid*, of shared pages its part (proc(5), Pss)."""
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/smaps_rollup") as rollup:
-        for line in rollup:
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
-    return 0
-
-
 class Supervisor:
     """Waits for orders and for the end of what it runs."""
 
-    def __init__(self, command: list[str], output: int, limits: dict[str, float]) -> None:
+    def __init__(
+        self, command: list[str], output: int, descriptors: int, limits: dict[str, float]
+    ) -> None:
         self._wake, wakes = os.pipe()
         for end in (self._wake, wakes):
             os.set_blocking(end, False)
         signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started us
-        self._watch = Watch(limits) if limits else None
-        self._pid = start(command, output, limits, come_first())
+        self._pid = start(command, output, descriptors, limits, come_first())
+        self._watch = Watch(limits) if limits else None  # has a thread: so after the fork
         self._ended = False
         os.close(output)
         say(f"started {self._pid}")
@@ -335,7 +221,8 @@ class Supervisor:
         """Milliseconds until the next look."""
         if self._watch is None:
             return None
-        return max(0.0, self._watch.next - time.monotonic()) * 1000
+        left: float = self._watch.next - time.monotonic()
+        return max(0.0, left) * 1000
 
     def _obey(self, order: str) -> None:
         verb, _, argument = order.partition(" ")
@@ -365,13 +252,16 @@ class Supervisor:
 
 
 def main() -> None:
-    """Run ``OUTPUT [LIMIT=NUMBER ...] -- COMMAND ...``, with the descriptor for its output."""
+    """Run ``OUTPUT DESCRIPTORS [LIMIT=NUMBER ...] -- COMMAND ...``.
+
+    OUTPUT is the descriptor for what it prints, DESCRIPTORS how many it may open.
+    """
     prctl(PR_SET_CHILD_SUBREAPER, 1)
-    _, output, *words = sys.argv
+    _, output, descriptors, *words = sys.argv
     end = words.index("--")
     limits = {name: float(value) for name, _, value in (w.partition("=") for w in words[:end])}
     try:
-        supervisor = Supervisor(words[end + 1 :], int(output), limits)
+        supervisor = Supervisor(words[end + 1 :], int(output), int(descriptors), limits)
     except OSError as error:
         say(f"failed {error.strerror}")
         return

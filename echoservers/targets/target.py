@@ -10,7 +10,10 @@ from ..catalogue import TRANSPORTS
 from ..errors import ModeNotAvailable, OptionError
 from ..registry import clients_at_once, parse_mode_spec
 
-__all__ = ["Level", "Target"]
+__all__ = ["COMMAND_TRANSPORTS", "Level", "Target"]
+
+COMMAND_TRANSPORTS = tuple(name for name in TRANSPORTS if name != "raw")
+"""What a program that is not ours can be checked over; raw IP has no place for its address."""
 
 
 class Level(enum.IntEnum):
@@ -117,10 +120,10 @@ class Target(NamedTuple):
             raise OptionError(f"the command {text!r} cannot be read: {error}") from None
         if transport is None:
             transport = "tcp" if "{path}" not in text else "unix-stream"
-        if transport not in TRANSPORTS or transport == "raw":
+        if transport not in COMMAND_TRANSPORTS:
             raise OptionError(
                 f"a command's transport cannot be {transport!r}; expected "
-                + ", ".join(t for t in TRANSPORTS if t != "raw")
+                + ", ".join(COMMAND_TRANSPORTS)
             )
         needed = "{port}" if TRANSPORTS[transport].port else "{path}"
         if not any(needed in word for word in words):

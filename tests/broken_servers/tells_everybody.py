@@ -14,9 +14,12 @@ def serve(connection):
     clients.add(connection)
     try:
         while data := connection.recv(4096):
-            for client in list(clients):
+            connection.sendall(data)
+            for client in clients - {connection}:
                 with contextlib.suppress(OSError):
-                    client.sendall(data)
+                    client.send(data, socket.MSG_DONTWAIT)  # not kept up by who does not read
+    except OSError:
+        pass
     finally:
         clients.discard(connection)
         connection.close()

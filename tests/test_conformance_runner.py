@@ -1,0 +1,150 @@
+"""How a run of checks goes when something ends: the server, the checker, or what it may open."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from check_samples import GOOD, write
+from echoservers.conformance import CHECKS, Outcome, Report, Result, Subject, check_target
+from echoservers.conformance.job import Job
+from echoservers.targets import Level, Target
+from support import PATIENCE, ROOT, serving
+
+DIES_OF_NUL = """\
+import os, socket, sys, threading
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=128)
+while True:
+    client, _ = listener.accept()
+    with client:
+        while data := client.recv(4096):
+            client.sendall(data)
+            if b"\\0" in data:
+                threading.Timer(0.05, {}).start()
+"""
+"""Answers, and ends a moment later."""
+
+DEATHS = {
+    "status": ("os._exit, [3]", "the server ended with status 3"),
+    "signal": ("os.kill, [os.getpid(), 9]", "the server ended with status -9"),
+}
+
+
+def checked(folder: Path, code: str, *names: str, repeat: int = 1) -> tuple[Report, list[Result]]:
+    """The checks *names* of a server written in Python; the report, and what was told."""
+    write(folder, server=code)
+    target = Target.of_command(f"{sys.executable} -I -S {folder}/server.py {{port}}")
+    told: list[Result] = []
+    with Subject(target, Level.ITERATIVE) as subject:
+        checks = [CHECKS[name] for name in names]
+        report = check_target(subject, checks, told.append, repeat, look=False)
+    return report, told
+
+
+@pytest.mark.parametrize(("how", "said"), DEATHS.values(), ids=DEATHS)
+def test_a_death_that_is_seen_later_is_the_fault_of_the_check_before(
+    folder: Path, how: str, said: str
+) -> None:
+    names = ["bytes.nul", "streams.no-greeting", "bytes.echo"]
+    report, told = checked(folder, DIES_OF_NUL.format(how), *names)
+    outcomes = {result.check.id: result.outcome for result in report.results}
+    assert outcomes == {names[0]: Outcome.FAIL, names[1]: Outcome.PASS, names[2]: Outcome.PASS}
+    assert report.failed[0].expected == "a server that goes on"
+    assert said in report.failed[0].got
+    assert told == report.results
+
+
+def test_a_death_after_the_last_check_is_seen(folder: Path) -> None:
+    report, _ = checked(folder, DIES_OF_NUL.format("os._exit, [3]"), "bytes.echo", "bytes.nul")
+    assert [result.check.id for result in report.failed] == ["bytes.nul"]
+
+
+def test_a_death_between_repetitions_is_the_fault_of_that_check(folder: Path) -> None:
+    code = DIES_OF_NUL.format("os._exit, [3]").replace('b"\\0"', 'b"hello"')
+    report, _ = checked(folder, code, "streams.nothing-more", "bytes.letters", repeat=2)
+    assert [result.check.id for result in report.failed] == ["streams.nothing-more"]
+
+
+def test_an_end_without_a_failure_is_a_matter_of_the_checks_of_clients(folder: Path) -> None:
+    report, _ = checked(folder, DIES_OF_NUL.format("os._exit, [0]"), "bytes.nul", "bytes.echo")
+    assert report.failed == []
+
+
+# What the checker may open
+
+
+def check_under(limit: str, url: str) -> str:
+    """What a crowd comes to under a limit of descriptors, hard and soft."""
+    command = f"{sys.executable} -m echoservers check {url} --only clients.crowd"
+    script = ["sh", "-c", f"ulimit {limit} && exec {command}"]
+    done = subprocess.run(script, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_a_soft_limit_of_descriptors_does_not_keep_the_checker(folder: Path) -> None:
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 1000:
+        pytest.skip("the hard limit of descriptors is too low for a crowd")
+    with serving("threading-tcp", folder) as server:
+        assert "1 passed" in check_under("-Sn 60", server.endpoint())
+
+
+def test_a_lack_of_descriptors_is_the_checkers_and_no_failure(folder: Path) -> None:
+    with serving("threading-tcp", folder) as server:
+        shown = check_under("-n 60", server.endpoint())
+    assert "skip  clients.crowd" in shown
+    assert "the checker may have no more than 60 open descriptors" in shown
+
+
+def test_a_server_has_the_descriptors_that_it_would_have_without_a_checker() -> None:
+    code = """
+import resource
+from echoservers.targets import RunningTarget, Target
+from echoservers.targets.limits import raise_own_descriptors
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))
+raise_own_descriptors()
+show = "import resource; print(resource.getrlimit(resource.RLIMIT_NOFILE))"
+target = Target("a program", "tcp", ("python3", "-c", show, "{port}"))
+with RunningTarget(target, listens=False) as running:
+    running.wait(10)
+    assert running.said() == f"; it said: {(100, hard)}", running.said()
+assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+# The process that checks
+
+
+def test_an_interrupted_worker_says_what_became_of_its_job_and_goes_on(folder: Path) -> None:
+    write(folder, silent=GOOD.replace("(data)", "(b'')"), good=GOOD)
+    jobs = [
+        Job(Target.of_command(f"python3 {folder}/{name}.py {{port}}"), Level.POOL, ("bytes.echo",))
+        for name in ("silent", "good")
+    ]
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "echoservers.conformance.worker", "0", "1"],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with worker:
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        worker.stdin.write("".join(json.dumps(job.to_json()) + "\n" for job in jobs))
+        worker.stdin.flush()
+        assert json.loads(worker.stdout.readline()) == {"event": "check", "id": "bytes.echo"}
+        os.kill(worker.pid, signal.SIGINT)
+        ended = json.loads(worker.stdout.readline())
+        assert ended == {"event": "error", "message": "interrupted by a signal to the checker"}
+        events = [json.loads(worker.stdout.readline()) for _ in range(3)]
+        assert [event["event"] for event in events] == ["check", "result", "ended"]
+        worker.stdin.close()
+        assert worker.wait(PATIENCE) == 0
