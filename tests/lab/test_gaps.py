@@ -145,8 +145,7 @@ def test_what_applies_to_an_experiment() -> None:
     first, second, *_ = experiment.cells
     first.limited_by = "generator"
     second.limited_by = "memory"
-    for number in range(9):
-        first.notes.append(f"remark {number}")
+    first.notes += [f"remark {letter}" for letter in "abcdefghi"]
     results.targets[1] = replace(results.targets[1], transport="udp")
     experiment.cells.append(replace(first, target="echo in C", notes=[]))
     said = " ".join(about_experiment(results, experiment))
