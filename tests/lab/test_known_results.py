@@ -175,17 +175,17 @@ def test_one_client_that_computes_takes_from_threads_what_processes_keep() -> No
 
 
 def test_work_that_blocks_overlaps_in_threads_and_not_in_a_loop() -> None:
-    def gain(mode: str, **limit: float) -> Claim:
-        return Claim(
-            f"throughput of {mode} with 8 clients over that with one",
-            (mode, 8, "throughput"),
-            (mode, 1, "throughput"),
-            **limit,
-        )
-
-    claims = [gain("threading-tcp", above=2.5), gain("epoll-tcp", below=2.0)]
+    one, all_eight = ("threading-tcp", 1, "throughput"), ("threading-tcp", 8, "throughput")
+    loop = "epoll-tcp", 8, "throughput"
+    claims = [
+        Claim("throughput of threads with 8 clients over that with one", all_eight, one, above=2.5),
+        Claim("throughput of threads with 8 clients over a loop's", all_eight, loop, above=2.5),
+    ]
     modes = ["threading-tcp", "epoll-tcp"]
-    prove(claims, "work", modes, Timing(0.4, 0.05, 4), clients="1,8", work="wait")
+    rounds = prove(claims, "work", modes, Timing(0.4, 0.05, 4), clients="1,8", work="wait")
+    # One 5 ms after the other, on whatever machine, and 8 replies that were on their way.
+    most = 1 / 0.005 + 8 / 0.4
+    assert all(run is not None and run <= most for run in rounds.of(*loop))
 
 
 def test_idle_connections_cost_threads_memory_and_a_loop_almost_none() -> None:
