@@ -43,7 +43,7 @@ def parse() -> argparse.Namespace:
     """What the command line says."""
     parser = arguments(__doc__)
     add = parser.add_argument
-    add("--mode", default="epoll-tcp", help="the server (default: %(default)s)")
+    add("--mode", default="threading-tcp", help="the server (default: %(default)s)")
     add("--rounds", type=int, default=8, help="of the two runs (default: %(default)s)")
     add("--spinners", type=int, default=3, help="programs beside it (default: %(default)s)")
     add("--duration", type=float, default=0.5, help="seconds a run (default: %(default)s)")
