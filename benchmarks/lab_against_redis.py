@@ -8,7 +8,7 @@ random order, in the same second.
     python benchmarks/lab_against_redis.py --rounds 10
 
 The two have to agree where the server sets the pace with both, and can only do so there: for a
-request redis-benchmark asks epoll to wait for something else several times, beside its read and
+request redis-benchmark calls epoll_ctl five times (strace -c tells), beside its read and
 its write, and with a quick server it is busy all the time itself.  So the table says how busy
 servers and generators were.  The claim holds when the whole interval of the ratio is within 15 % of
 1 for every mode where neither generator was busy for nine tenths of the time, if there is one.
