@@ -2,12 +2,12 @@
 
 One server is compared with itself, again and again, under two names; every comparison is a
 run of the lab as a user has it, with fresh processes and its rounds in random order.  At
-95 % about one comparison in twenty should find a difference.  Any figure can be asked for.
+95 % about one comparison in twenty should find a difference.  Any mode can be asked for.
 
     python benchmarks/lab_false_alarms.py --mode epoll-tcp --runs 40
 
-With `--slower MICROSECONDS` the other of the two works that much longer for each message,
-and the question is how often that is found.
+The claim holds unless a figure alarms so often that chance, at the stated level, would bring as
+many or more in less than one case of a hundred.
 """
 
 from __future__ import annotations
@@ -21,53 +21,34 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from echoservers.lab.experiments import EXPERIMENTS, Experiment, Parameters, Sample, Timing
-from echoservers.lab.measure import Study, measure
-from echoservers.lab.results import Results
-from echoservers.lab.stats import NO_DIFFERENCE, Interval, paired_ratio, verdict
+from echoservers.lab.experiments import EXPERIMENTS, Experiment, Timing
+from echoservers.lab.stats import CONFIDENCE, NO_DIFFERENCE, Interval, paired_ratio, verdict
 from echoservers.targets import Target
+from lab_common import arguments, outcome, progress, study
+from tables import Row
 
 FIGURES = ("throughput", "p50", "server_cpu_per_message")
 
-
-class _Silent:
-    """Says how many runs are done, and nothing else."""
-
-    def planned(self, visits: object) -> None: ...
-    def began(self, visit: object, parameters: object) -> None: ...
-    def measured(self, visit: object, parameters: object, sample: object) -> None: ...
-    def ended(self, visit: object) -> None: ...
-    def warned(self, text: str) -> None: ...
+CHANCE = 0.01
 
 
 def parse() -> argparse.Namespace:
     """What the command line says."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = arguments(__doc__)
     add = parser.add_argument
     add("--mode", default="epoll-tcp", help="the server (default: %(default)s)")
     add("--runs", type=int, default=40, help="comparisons (default: %(default)s)")
     add("--repeats", type=int, default=5, help="rounds of each (default: %(default)s)")
     add("--duration", type=float, default=0.3, help="seconds a cell (default: %(default)s)")
     add("--connections", type=int, default=8, help="clients (default: %(default)s)")
-    add("--slower", type=float, default=0.0, help="microseconds of CPU more a message")
     add("--json", type=Path, help="save every ratio")
     return parser.parse_args()
 
 
 def experiment(options: argparse.Namespace) -> Experiment:
-    """The experiment `scaling` at one place, or `work` where one of the two works."""
+    """The experiment `scaling` at one place."""
     timing = Timing(options.duration, 0.1, options.repeats)
-    made = replace(EXPERIMENTS["scaling"], values=(options.connections,), timing=timing)
-    if not options.slower:
-        return made
-
-    def measured(bench: object, parameters: Parameters) -> Sample:
-        microseconds = options.slower if bench.target.name == "slower" else 0.0
-        order = f"work cpu {microseconds / 1000:.4f} ".encode()
-        load = bench.load(connections=options.connections, size=64, message=order)
-        return bench.sample(load)
-
-    return replace(made, measure=measured, works=True)
+    return replace(EXPERIMENTS["scaling"], values=(options.connections,), timing=timing)
 
 
 def compare(options: argparse.Namespace, seed: int) -> tuple[dict[str, Interval], bool]:
@@ -76,11 +57,9 @@ def compare(options: argparse.Namespace, seed: int) -> tuple[dict[str, Interval]
     Then the lab would not rank; how often the statistics are wrong can be told all the same.
     """
     target = Target.of_mode(options.mode, "same")
-    other = target._replace(name="slower" if options.slower else "same again")
-    study = Study([target, other], [experiment(options)], "same", seed, sys.argv)
-    kept: list[Results] = []
-    measure(study, _Silent(), kept.append)
-    same, again = kept[-1].experiments[0].cells
+    other = target._replace(name="same again")
+    found = study([target, other], experiment(options), baseline="same", seed=seed)
+    same, again = found.experiments[0].cells
     ratios = {}
     for name in FIGURES:
         if name in same.figures and name in again.figures:
@@ -89,6 +68,28 @@ def compare(options: argparse.Namespace, seed: int) -> tuple[dict[str, Interval]
             if whole:
                 ratios[name] = paired_ratio(*zip(*whole, strict=True))
     return ratios, "generator" in (same.limited_by, again.limited_by)
+
+
+def chance_of(seen: int, runs: int) -> float:
+    """How likely so many false alarms, or more, are at the stated level."""
+    p = 1 - CONFIDENCE
+    return sum(math.comb(runs, k) * p**k * (1 - p) ** (runs - k) for k in range(seen, runs + 1))
+
+
+def row(figure: str, ratios: list[Interval]) -> tuple[Row, bool]:
+    """The line of one figure, and whether its alarms may be chance."""
+    seen = sum(verdict(ratio, None) != NO_DIFFERENCE for ratio in ratios)
+    widths = sorted(r.high / r.low for r in ratios if r.low and r.high)
+    width = f"{widths[len(widths) // 2] - 1:.1%}" if widths else ""
+    chance = chance_of(seen, len(ratios))
+    cells = [
+        f"``{figure}``",
+        f"{seen} of {len(ratios)}",
+        f"{len(ratios) * (1 - CONFIDENCE):g}",
+        f"{chance:.0%}" if chance >= CHANCE else f"{chance:.1g}",
+        width,
+    ]
+    return cells, chance >= CHANCE and bool(ratios)
 
 
 def main() -> int:
@@ -101,24 +102,21 @@ def main() -> int:
         limited += of_generator
         for figure, ratio in ratios.items():
             found[figure].append(ratio)
-        print(f"\r{seed} of {options.runs}", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
+        progress(seed, options.runs)
     if options.json:
         options.json.write_text(
             json.dumps({f: [r._asdict() for r in ratios] for f, ratios in found.items()}, indent=1)
         )
-    for figure, ratios in found.items():
-        seen = sum(verdict(ratio, None) != NO_DIFFERENCE for ratio in ratios)
-        share = seen / len(ratios) if ratios else math.nan
-        widths = sorted(r.high / r.low for r in ratios if r.low and r.high)
-        width = widths[len(widths) // 2] if widths else math.nan
-        print(
-            f"{figure:24} a difference in {seen} of {len(ratios)} ({share:.1%});"
-            f" the interval is {width - 1:.1%} wide"
-        )
+    rows = [row(figure, ratios) for figure, ratios in found.items()]
     if limited:
-        print(f"in {limited} of {options.runs} the generator was the bottleneck")
-    return 0
+        print(f"In {limited} of {options.runs} the generator was the bottleneck.\n")
+    return outcome(
+        f"``{options.mode}`` against itself, {options.repeats} rounds a comparison",
+        ["figure", "differences seen", "expected", "chance of so many", "interval's width"],
+        [cells for cells, _ in rows],
+        f"false alarms at the stated level of {1 - CONFIDENCE:.0%}",
+        all(may_be for _, may_be in rows),
+    )
 
 
 if __name__ == "__main__":

@@ -37,6 +37,9 @@ END_TIME = 0.2
 
 PEAK_SHARE = 0.5  # of a cell's time, to find out what the peak is
 
+STALL_SHARE = 0.1
+"""Of the window, by which its end may come late: CPU time of then is of no message counted."""
+
 NOT_ALL = (
     "not all clients were served, so there is no p50, p90, p99, p99.9 or max: those who wait have"
     " no response time yet"
@@ -276,7 +279,7 @@ class Bench:
         if self._add_clients(sample, loaded):
             self._engine.add_times(sample, result)
         if result.received:
-            _add_costs(sample.figures, loaded)
+            _add_costs(sample, loaded)
         if loaded.standing is not None:
             sample.figures["threads"] = float(loaded.standing.threads)
             sample.figures["processes"] = float(loaded.standing.processes)
@@ -338,10 +341,16 @@ class Bench:
         return None if self._pinning is None else self._pinning.generator
 
 
-def _add_costs(figures: dict[str, float], loaded: Loaded) -> None:
-    result, usage = loaded.result, loaded.usage
+def _add_costs(sample: Sample, loaded: Loaded) -> None:
+    figures, result, usage = sample.figures, loaded.result, loaded.usage
     figures["generator_cpu_per_message"] = result.cpu_seconds / result.received
     if usage is None:
+        return
+    if usage.seconds > (1 + STALL_SHARE) * result.seconds:
+        sample.notes.append(
+            f"the generator came {usage.seconds - result.seconds:.2g} s late to the end of its"
+            " window: no CPU time a message is given for that run"
+        )
         return
     # The server may be looked at a little before and after the window that is counted.
     messages = result.received / result.seconds * usage.seconds

@@ -17,10 +17,11 @@ from echoservers.lab import bench as benches
 from echoservers.lab import crowd, measure
 from echoservers.lab.bench import Bench, Loaded
 from echoservers.lab.environment import usable_cpus
-from echoservers.lab.experiments import Sample, Timing
+from echoservers.lab.experiments import EXPERIMENTS, Sample, Timing
 from echoservers.lab.experiments.connections import _add_times
 from echoservers.lab.load import LoadPlan, run_load
 from echoservers.lab.load import run as runs
+from echoservers.lab.meter import Usage
 from echoservers.targets import Target
 from lab_support import program, run, short
 from support import children_of
@@ -68,6 +69,27 @@ def test_unanswered_messages_are_in_the_percentiles(bench: Bench, answered: Load
         assert sample.withheld["p99"].startswith("p99 is more than 5 s: 40 not answered")
         assert sample.figures["p90"] == 0.001
         assert sample.figures["max"] == 5  # the longest that anybody has waited
+
+
+def test_without_a_heavy_client_nothing_is_said_of_the_time_after_it_came(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gil = EXPERIMENTS["gil"]
+    with load_peers.serving_one(echoing) as at, bench_of(Target.of_endpoint(at)) as made:
+        monkeypatch.setattr(made, "load_beside", lambda *_: [])
+        sample = gil.measure(made, {**gil.cells()[0], "cpu_clients": 1})
+    assert not {"throughput", "kept_share", "p50"} & set(sample.figures)
+    assert "no CPU-bound client was served beside the others" in sample.notes
+
+
+def test_cpu_time_of_a_window_that_ended_late_is_no_figure(bench: Bench, answered: Loaded) -> None:
+    seconds = answered.result.seconds
+    sample = bench.sample(answered._replace(usage=Usage(1.05 * seconds, 0.2, 0.3, 4000)))
+    messages = 1.05 * 2000
+    assert sample.figures["server_cpu_per_message"] == pytest.approx(0.2 / messages)
+    sample = bench.sample(answered._replace(usage=Usage(2 * seconds, 0.2, 0.3, 4000)))
+    assert not {"server_cpu_per_message", "machine_cpu_per_message"} & set(sample.figures)
+    assert any("no CPU time a message is given for that run" in note for note in sample.notes)
 
 
 def test_an_open_loop_tells_how_long_the_lost_ones_were_waited_for() -> None:

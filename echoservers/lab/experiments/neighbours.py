@@ -61,6 +61,8 @@ HEAVY = 100.0
 
 BINS = 40  # of the picture
 
+TIMED = ("p50", "p90", "p99", "p999")
+
 
 def _measure_gil(bench: "Bench", parameters: Parameters) -> Sample:
     heavy = int(parameters["cpu_clients"])
@@ -87,6 +89,7 @@ def _measure_gil(bench: "Bench", parameters: Parameters) -> Sample:
     if heavy and arrived and loaded.result.begin:
         _split(sample, done, loaded.result.begin, arrived[0], bench.duration)
     elif heavy:
+        _leave_out(sample, "throughput", *TIMED)
         sample.notes.append("no CPU-bound client was served beside the others")
     sample.series["requests_per_second"] = _per_second(loaded.result)
     return sample
@@ -105,13 +108,18 @@ def _split(
         float(((done >= start) & (done < stop)).sum()) / max(stop - start, 1e-9)
         for start, stop in ((began, arrival), (arrival, end))
     )
-    cpu = [name for name in sample.figures if name.endswith("_per_message")]
-    for name in (*cpu, "p50", "p90", "p99", "p999"):  # of both times together: of neither
-        sample.figures.pop(name, None)
-        sample.withheld.pop(name, None)
+    _leave_out(sample, *TIMED)
     sample.figures["throughput"] = after
     if before:
         sample.figures["kept_share"] = after / before
+
+
+def _leave_out(sample: Sample, *names: str) -> None:
+    """That are of both times together, and so of neither."""
+    cpu = [name for name in sample.figures if name.endswith("_per_message")]
+    for name in (*cpu, *names):
+        sample.figures.pop(name, None)
+        sample.withheld.pop(name, None)
 
 
 def _per_second(result: "LoadResult") -> dict[str, Any]:
