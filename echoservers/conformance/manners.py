@@ -35,6 +35,9 @@ class Habits:
     answers_at_end = False
     """Whether it has let one wait for an answer until the input ended."""
 
+    ended_early = False
+    """Whether it has ended a connection, unasked: it may be ending itself."""
+
 
 class TimeOver(TimeoutError):
     """The time for the check as a whole is over, whatever the server does."""

@@ -145,12 +145,14 @@ class Peer(Client):
         except TimeoutError:
             return
         except OSError as error:
+            self._habits.ended_early = True
             if or_end:
                 return
             raise CheckFailed("nothing", reason_of(error)) from None
         finally:
             self.timeout = self.patience = kept
         if not data and self.is_stream:
+            self._habits.ended_early = True
             if or_end:
                 return
             raise CheckFailed("nothing", "end of stream")

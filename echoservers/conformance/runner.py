@@ -160,6 +160,8 @@ def _run_once(subject: Subject, check: Check, breath: float = LAST_BREATH) -> Re
     try:
         check.run(subject)
         subject.let_clients_go()
+        if subject.ended_early and not subject.fresh:
+            breath = AFTER_A_CUT
         running.wait(subject.lengthened(breath) if is_ours else 0)
         if _has_died(subject):
             # One that ends well has ended with its client, and checks of clients say so.

@@ -91,6 +91,11 @@ class Subject:
         """Seconds for the server to do the next thing."""
         return PATIENCE * self.scale
 
+    @property
+    def ended_early(self) -> bool:
+        """Whether the server has ended a connection of this check, unasked."""
+        return self._habits.ended_early
+
     def lengthened(self, seconds: float) -> float:
         """*seconds*, or more of them on a slow machine: for a wait that would show nothing if it
         were shorter.
