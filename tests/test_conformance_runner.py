@@ -59,6 +59,41 @@ def test_a_death_that_is_seen_later_is_the_fault_of_the_check_before(
     assert told == report.results
 
 
+def test_a_death_is_not_lost_when_the_check_that_sees_it_fails_anyway(folder: Path) -> None:
+    code = DIES_OF_NUL.format("os._exit, [3]")
+    greets = code.replace("with client:", "with client:\n        client.sendall(b'Hello!\\n')")
+    report, _ = checked(folder, greets, "bytes.nul", "streams.no-greeting")
+    assert [result.check.id for result in report.failed] == ["bytes.nul", "streams.no-greeting"]
+    assert "status 3" in report.failed[0].got
+
+
+def test_a_late_death_is_the_fault_of_the_check_that_it_follows_again(folder: Path) -> None:
+    names = [name for name in CHECKS if name.startswith("bytes.")]
+    code = DIES_OF_NUL.format("os._exit, [3]").replace("\\0", "%n")
+    report, told = checked(folder, code, *names)
+    assert [result.check.id for result in report.failed] == ["bytes.format-signs"]
+    assert "the check; the server ended with status 3" in report.failed[0].got
+    assert told == report.results
+    assert [result.check.id for result in told] == names
+
+
+def test_a_death_of_no_check_is_told_as_what_it_is(folder: Path) -> None:
+    code = f"import pathlib; mark = pathlib.Path({str(folder / 'mark')!r}); served = 0\n"
+    code += DIES_OF_NUL.replace(
+        "    with client:",
+        "    served += 1\n"
+        "    if served == 3 and not mark.exists():\n"
+        "        mark.touch()\n"
+        "        os._exit(3)\n"
+        "    with client:",
+    )
+    names = ["bytes.letters", "bytes.echo", "bytes.line-ends", "bytes.white-space"]
+    report, _ = checked(folder, code, *names)
+    (failed,) = report.failed
+    assert failed.check.id == "bytes.echo"
+    assert "this check, or one of the few before it; the server ended with status 3" in failed.got
+
+
 def test_a_death_after_the_last_check_is_seen(folder: Path) -> None:
     report, _ = checked(folder, DIES_OF_NUL.format("os._exit, [3]"), "bytes.echo", "bytes.nul")
     assert [result.check.id for result in report.failed] == ["bytes.nul"]

@@ -220,7 +220,7 @@ class Subject:
 
     def _restart(self) -> None:
         self._kills += self.running.limit is not None
-        if self._kills == MOST_KILLS:
+        if self._kills >= MOST_KILLS:
             raise TargetError(f"killed {MOST_KILLS} times, the last time: {self.running.limit}")
         self.running.close()
         self.running = self._start()
