@@ -141,11 +141,11 @@ class _Held:
 
     def let_go(self, count: int | None = None) -> None:
         """Tell the first *count* results; by default all."""
-        for made in self._made[:count]:
+        for _ in self._made[:count]:
+            made = self._made.pop(0)  # first: an interruption tells none twice
             self._told = made.running
             self._results.append(made.result)
             self._tell(made.result)
-        del self._made[:count]
 
     def _now(self, result: Result) -> _Made:
         return _Made(result, self._subject.running, time.monotonic())
