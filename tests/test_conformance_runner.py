@@ -16,7 +16,7 @@ from echoservers.conformance import CHECKS, Outcome, Report, Result, Subject, ch
 from echoservers.conformance.job import Job
 from echoservers.conformance.pool import Ended, Pool
 from echoservers.targets import Level, Limits, Target
-from support import PATIENCE, ROOT, serving
+from support import ROOT, serving
 
 DIES_OF_NUL = """\
 import os, socket, sys, threading
