@@ -208,7 +208,7 @@ def _run(subject: Subject, check: Check, blame: Callable[[RunningTarget], None])
     subject.new_check(check.seconds)
     was_fresh, known = subject.fresh, dict(subject.memo)
     result = _run_once(subject, check)
-    if was_fresh or result.outcome is Outcome.PASS or not subject.running.has_ended:
+    if was_fresh or result.outcome is Outcome.PASS or not subject.has_ended:
         return result
     died = subject.running if _has_died(subject) else None
     subject.memo = known  # what was found out of the one that was dying
@@ -276,7 +276,7 @@ def _run_once(subject: Subject, check: Check, breath: float = LAST_BREATH) -> Re
     subject.let_clients_go()
     if outcome is not Outcome.PASS and is_ours:
         running.wait(subject.lengthened(AFTER_A_CUT if cut and not subject.fresh else ENDING))
-        if running.has_ended and outcome is Outcome.FAIL:
+        if subject.has_ended and outcome is Outcome.FAIL:
             got += _end_of(running)
     subject.fresh = False
     subject.spoiled = is_ours and (outcome is Outcome.FAIL or running.has_ended)
@@ -285,7 +285,7 @@ def _run_once(subject: Subject, check: Check, breath: float = LAST_BREATH) -> Re
 
 def _has_died(subject: Subject) -> bool:
     """Whether it has ended, and not well: with a status other than 0, by a signal or a limit."""
-    return subject.running.has_ended and subject.running.status != 0
+    return subject.has_ended and subject.running.status != 0
 
 
 def _end_of(running: RunningTarget) -> str:
