@@ -80,7 +80,7 @@ def children(subject: Subject) -> None:
     "CS:APP 12.3.6: what is allocated for a connection is freed", BOTH, process=True, seconds=LONG
 )
 def memory(subject: Subject) -> None:
-    """No memory stays of a connection that has ended: 128 bytes of each are too many."""
+    """No memory stays of a connection that has ended; where it is freed at once, no 128 bytes."""
     _does_not_grow(subject, MEMORY)
 
 
