@@ -27,10 +27,10 @@ from echoservers.conformance import (
 )
 from echoservers.conformance.crowd import Crowd
 from echoservers.conformance.engine import SUBJECTS
-from echoservers.conformance.messages import numbered_lines
+from echoservers.conformance.messages import MIB, numbered_lines
 from echoservers.targets import Level, RunningTarget, Target
 from strange_servers import Strange
-from support import PATIENCE, wait_until
+from support import PATIENCE, serving, wait_until
 
 BROKEN = Path(__file__).parent / "broken_servers"
 
@@ -204,6 +204,15 @@ class TestRuns:
             assert result.outcome is Outcome.PASS
             assert result.seconds >= least * max(1.0, scale)
 
+    def test_the_lowest_scale_shortens_no_wait(self) -> None:
+        with echoservers.start_server("threading-tcp", ("127.0.0.1", 0)) as server:
+            target = Target.of_endpoint(url_of(server))
+            with Subject(target, Level.CONCURRENT, 0.01) as subject:
+                checks = [CHECKS["streams.no-greeting"]]
+                (result,) = check_target(subject, checks, look=False).results
+        assert result.outcome is Outcome.PASS
+        assert result.seconds >= 0.2
+
     def test_a_check_of_processes_needs_a_server_that_was_started_here(self) -> None:
         with echoservers.start_server("threading-tcp", ("127.0.0.1", 0)) as server:
             target = Target.of_endpoint(url_of(server))
@@ -263,6 +272,23 @@ class TestPeers:
             peer.hear(b"hello\n")
             with pytest.raises(CheckFailed, match=r"expected nothing; got 2 bytes: 3e 20 \|> \|"):
                 peer.expect_silence(0.1)
+
+    def test_silence_is_not_seen_when_the_time_of_the_check_is_over(self) -> None:
+        with answering(saying(b"")) as peer:
+            peer._deadline = time.monotonic() + 0.05
+            with pytest.raises(CheckFailed, match=r"expected nothing for 0\.1 s"):
+                peer.expect_silence(0.1)
+
+    def test_whoever_leaves_reads_what_the_server_still_says(self, folder: Path) -> None:
+        with (
+            serving("threading-tls", folder) as server,
+            Peer(server.endpoint(), PATIENCE, deadline=float("inf")) as peer,
+        ):
+            peer.stuff(64 * MIB, 0.15)
+            began = time.monotonic()
+            peer.leave()
+            assert time.monotonic() - began < PATIENCE
+            assert peer.receive() == b""
 
     def test_a_server_that_prints_for_ever_is_heard_no_longer_than_needed(self) -> None:
         with answering(print_for_ever) as peer, pytest.raises(CheckFailed):

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from check_samples import GOOD, write
 from echoservers.conformance import (
     CHECKS,
     CheckFailed,
@@ -19,6 +20,7 @@ from echoservers.conformance import (
     Report,
     Subject,
     check_target,
+    leaks,
     processes,
     select_checks,
 )
@@ -107,6 +109,37 @@ def test_what_cannot_be_found_out_is_not_tried_again(
         report = check_target(subject, [CHECKS[name] for name in names], look=False)
     assert len(tried) == 1
     assert len({(result.outcome, result.expected, result.got) for result in report.results}) == 1
+
+
+def test_what_is_known_when_the_time_is_over_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    connections, rounds = leaks._connections, iter(["warm-up", "first"])
+
+    def two_rounds(*arguments: Any) -> None:
+        if next(rounds, None) is None:
+            raise CheckSkipped("time is over")
+        connections(*arguments)
+
+    monkeypatch.setattr(leaks, "_connections", two_rounds)
+    always = leaks.MEMORY._replace(of=lambda _: next(more), rounds=3)
+    more = iter(range(10**9, 0, -(10**6)))  # what is asked first is what there is after
+    monkeypatch.setattr(leaks, "LEAKS", (*leaks.LEAKS[:3], always))
+    names = ["processes.descriptors", "processes.threads", "processes.memory"]
+    target = Target.of_mode("tcp")
+    with Subject(target, target.level) as subject:
+        report = check_target(subject, [CHECKS[name] for name in names], look=False)
+    outcomes = [result.outcome for result in report.results]
+    assert outcomes == [Outcome.PASS, Outcome.PASS, Outcome.SKIP]
+    assert report.results[2].got == "time is over"
+
+
+def test_a_server_of_which_there_can_be_but_one_passes(folder: Path) -> None:
+    lock = f"import fcntl; lock = open({str(folder / 'lock')!r}, 'w')\n"
+    write(folder, server=lock + "fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)\n" + GOOD)
+    target = Target.of_command(f"{sys.executable} {folder}/server.py {{port}}")
+    names = ["bytes.echo", "processes.descriptors", "processes.sigterm", "processes.address-again"]
+    with Subject(target, target.level) as subject:
+        report = check_target(subject, [CHECKS[name] for name in [*names, names[0]]], look=False)
+    assert [(result.outcome, result.got) for result in report.results] == [(Outcome.PASS, "")] * 5
 
 
 def test_an_error_of_before_hides_no_reply() -> None:

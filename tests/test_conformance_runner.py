@@ -7,14 +7,16 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from check_samples import GOOD, write
 from echoservers.conformance import CHECKS, Outcome, Report, Result, Subject, check_target
 from echoservers.conformance.job import Job
-from echoservers.targets import Level, Target
-from support import PATIENCE, ROOT, serving
+from echoservers.conformance.pool import Ended, Pool
+from echoservers.targets import Level, Limits, Target
+from support import ROOT, serving
 
 DIES_OF_NUL = """\
 import os, socket, sys, threading
@@ -57,6 +59,41 @@ def test_a_death_that_is_seen_later_is_the_fault_of_the_check_before(
     assert report.failed[0].expected == "a server that goes on"
     assert said in report.failed[0].got
     assert told == report.results
+
+
+def test_a_death_is_not_lost_when_the_check_that_sees_it_fails_anyway(folder: Path) -> None:
+    code = DIES_OF_NUL.format("os._exit, [3]")
+    greets = code.replace("with client:", "with client:\n        client.sendall(b'Hello!\\n')")
+    report, _ = checked(folder, greets, "bytes.nul", "streams.no-greeting")
+    assert [result.check.id for result in report.failed] == ["bytes.nul", "streams.no-greeting"]
+    assert "status 3" in report.failed[0].got
+
+
+def test_a_late_death_is_the_fault_of_the_check_that_it_follows_again(folder: Path) -> None:
+    names = [name for name in CHECKS if name.startswith("bytes.")]
+    code = DIES_OF_NUL.format("os._exit, [3]").replace("\\0", "%n")
+    report, told = checked(folder, code, *names)
+    assert [result.check.id for result in report.failed] == ["bytes.format-signs"]
+    assert "the check; the server ended with status 3" in report.failed[0].got
+    assert told == report.results
+    assert [result.check.id for result in told] == names
+
+
+def test_a_death_of_no_check_is_told_as_what_it_is(folder: Path) -> None:
+    code = f"import pathlib; mark = pathlib.Path({str(folder / 'mark')!r}); served = 0\n"
+    code += DIES_OF_NUL.replace(
+        "    with client:",
+        "    served += 1\n"
+        "    if served == 3 and not mark.exists():\n"
+        "        mark.touch()\n"
+        "        os._exit(3)\n"
+        "    with client:",
+    )
+    names = ["bytes.letters", "bytes.echo", "bytes.line-ends", "bytes.white-space"]
+    report, _ = checked(folder, code, *names)
+    (failed,) = report.failed
+    assert failed.check.id == "bytes.echo"
+    assert "this check, or one of the few before it; the server ended with status 3" in failed.got
 
 
 def test_a_death_after_the_last_check_is_seen(folder: Path) -> None:
@@ -122,29 +159,59 @@ assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
 # The process that checks
 
 
+class Worker(subprocess.Popen[str]):
+    """The process, which ends well with its block."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-m", "echoservers.conformance.worker", "0", "1"]
+        pipe = subprocess.PIPE
+        super().__init__(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True)
+
+    def __exit__(self, *exception: Any) -> None:
+        super().__exit__(*exception)
+        assert self.returncode == 0
+
+    def order(self, job: Job) -> None:
+        assert self.stdin is not None
+        self.stdin.write(json.dumps(job.to_json()) + "\n")
+        self.stdin.flush()
+
+    def event(self) -> dict[str, Any]:
+        assert self.stdout is not None
+        event: dict[str, Any] = json.loads(self.stdout.readline())
+        return event
+
+
 def test_an_interrupted_worker_says_what_became_of_its_job_and_goes_on(folder: Path) -> None:
     write(folder, silent=GOOD.replace("(data)", "(b'')"), good=GOOD)
-    jobs = [
-        Job(Target.of_command(f"python3 {folder}/{name}.py {{port}}"), Level.POOL, ("bytes.echo",))
-        for name in ("silent", "good")
-    ]
-    worker = subprocess.Popen(
-        [sys.executable, "-m", "echoservers.conformance.worker", "0", "1"],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with worker:
-        assert worker.stdin is not None
-        assert worker.stdout is not None
-        worker.stdin.write("".join(json.dumps(job.to_json()) + "\n" for job in jobs))
-        worker.stdin.flush()
-        assert json.loads(worker.stdout.readline()) == {"event": "check", "id": "bytes.echo"}
+    with Worker() as worker:
+        for name in ("silent", "good"):
+            target = Target.of_command(f"python3 {folder}/{name}.py {{port}}")
+            worker.order(Job(target, Level.POOL, ("bytes.echo",)))
+        assert worker.event() == {"event": "check", "id": "bytes.echo"}
         os.kill(worker.pid, signal.SIGINT)
-        ended = json.loads(worker.stdout.readline())
-        assert ended == {"event": "error", "message": "interrupted by a signal to the checker"}
-        events = [json.loads(worker.stdout.readline()) for _ in range(3)]
-        assert [event["event"] for event in events] == ["check", "result", "ended"]
-        worker.stdin.close()
-        assert worker.wait(PATIENCE) == 0
+        message = "interrupted by a signal to the checker"
+        assert worker.event() == {"event": "error", "message": message}
+        assert [worker.event()["event"] for _ in range(3)] == ["check", "result", "ended"]
+
+
+def test_what_was_made_before_the_time_was_over_is_told(folder: Path) -> None:
+    write(folder, good=GOOD)
+    target = Target.of_command(f"python3 {folder}/good.py {{port}}")
+    checks = ("bytes.echo", "bytes.letters", "streams.idle")  # the last takes 0.6 s times the scale
+    job = Job(target, Level.POOL, checks, timeout_scale=30, limits=Limits(time=2.0))
+    with Pool([job], 1) as pool:
+        (run,) = [event.run for event in pool.events() if isinstance(event, Ended)]
+    assert run.error == "not done within 2 s"
+    assert [result.check.id for result in run.report.results] == list(checks[:2])
+
+
+def test_a_signal_when_all_is_said_says_nothing_more(folder: Path) -> None:
+    write(folder, good=GOOD)
+    target = Target.of_command(f"python3 {folder}/good.py {{port}}")
+    job = Job(target, Level.POOL, ("bytes.echo",), look=False)
+    with Worker() as worker:
+        for _ in range(2):
+            worker.order(job)
+            assert [worker.event()["event"] for _ in range(3)] == ["check", "result", "ended"]
+            os.kill(worker.pid, signal.SIGINT)

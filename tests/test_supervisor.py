@@ -1,13 +1,16 @@
 """Limits of a target: each is held, says why, and nothing is left of what exceeded it."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from echoservers.errors import TargetError
-from echoservers.targets import Limits, RunningTarget, Target
+from echoservers.targets import Limits, RunningTarget, Target, supervisor
 from support import PATIENCE, state_of
 
 MIB = 2**20
@@ -153,3 +156,24 @@ def test_fields_are_filled_in_at_once() -> None:
     with RunningTarget(target, listens=False) as started:
         assert started.wait(PATIENCE) == 0
         assert started.said() == "; it said: /a/{port}.py"
+
+
+NO_THREADS = """
+import runpy, sys, threading
+def start(_):
+    raise RuntimeError("can't start new thread")
+threading.Thread.start = start
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_what_cannot_be_watched_is_not_run() -> None:
+    script = str(Path(supervisor.__file__))
+    limits = [*Limits().arguments(), "--", "sleep", str(PATIENCE)]
+    command = [sys.executable, "-c", NO_THREADS, script, "2", "100", *limits]
+    done = subprocess.run(
+        command, stdin=subprocess.PIPE, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.splitlines() == ["failed can't start new thread", "ended -9"]
+    assert done.stderr == ""

@@ -1,4 +1,4 @@
-"""How a server ends, and what is left: servers started beside the one that is checked.
+"""How a server ends, and what is left: servers started in the place of the one that is checked.
 
 They are as few as tell all there is to tell: one gets SIGTERM, one SIGINT, each while clients
 are connected; the second is started at the address of the first, which the system keeps for

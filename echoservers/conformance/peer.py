@@ -5,6 +5,8 @@ expected and what came.
 """
 
 import contextlib
+import socket
+import time
 from typing import Any
 
 from .failures import CheckFailed, CheckSkipped, difference, missing, reason_of, shown
@@ -139,10 +141,14 @@ class Peer(Client):
         :raises CheckFailed: something does.
         """
         kept, self.patience = self.patience, seconds * self._slowness
+        until = time.monotonic() + self.patience
         self.timeout = self.patience
         try:
             data = self.receive()
         except TimeoutError:
+            if self._deadline < until:  # less than that was waited for
+                wanted = f"nothing for {seconds * self._slowness:g} s"
+                raise CheckFailed(wanted, "the time for the whole check is over") from None
             return
         except OSError as error:
             self._habits.ended_early = True
@@ -175,8 +181,10 @@ class Peer(Client):
     def leave(self) -> None:
         """End the input and read the rest: a close with answers unread would be a reset."""
         self._outgoing = memoryview(b"")
-        with contextlib.suppress(CheckFailed):
-            self.finish()
+        self.has_ended = True
+        with contextlib.suppress(CheckFailed, OSError):
+            with contextlib.suppress(BlockingIOError):  # TLS: its end goes out while we read
+                self._socket.shutdown(socket.SHUT_WR)
             self.expect_end(ignore=True)
 
     # --- inside ------------------------------------------------------------------------

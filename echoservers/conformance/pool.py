@@ -88,8 +88,7 @@ class _Worker:
         data = self.output.read1(65536)  # type: ignore[attr-defined]
         if not data:
             return None
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        return [json.loads(line) for line in lines]
+        return self._read(data)
 
     def tell_to_end(self) -> None:
         """End its input."""
@@ -99,14 +98,19 @@ class _Worker:
         except OSError:
             pass  # it has ended
 
-    def end(self) -> None:
-        """Wait for its end, after `tell_to_end`."""
+    def end(self) -> list[dict[str, Any]]:
+        """Wait for its end, after `tell_to_end`; what it has said until then."""
         try:
             self._process.wait(END_TIME)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self.output.close()
+        with self.output:
+            return self._read(self.output.read())
+
+    def _read(self, data: bytes) -> list[dict[str, Any]]:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        return [json.loads(line) for line in lines]
 
 
 class Pool:
@@ -171,18 +175,20 @@ class Pool:
             yield from self._replace(worker, "the checker ended in the middle")
             return
         for event in events:
-            assert worker.job is not None
-            kind = event.pop("event")
-            if kind == "check":
-                yield Begins(worker.job, CHECKS[event["id"]])
-                continue
-            if kind == "result":
-                worker.results.append(result_from(event))
-                yield Made(worker.job, worker.results[-1])
-                continue
+            yield from self._take(worker, event)
+        if worker.job is None and self._waiting:
+            yield self._give(worker)
+
+    def _take(self, worker: _Worker, event: dict[str, Any]) -> Iterator[Event]:
+        assert worker.job is not None
+        kind = event.pop("event")
+        if kind == "check":
+            yield Begins(worker.job, CHECKS[event["id"]])
+        elif kind == "result":
+            worker.results.append(result_from(event))
+            yield Made(worker.job, worker.results[-1])
+        else:
             yield self._ended(worker, event.get("design"), event.get("message"))
-            if self._waiting:
-                yield self._give(worker)
 
     def _ended(self, worker: _Worker, design: str | None, error: str | None) -> Ended:
         number, worker.job = worker.job, None
@@ -191,17 +197,22 @@ class Pool:
         report = Report(job.target.name, design, worker.results)
         return Ended(number, Run(job, report, error, time.monotonic() - worker.began))
 
-    def _give_up(self, worker: _Worker) -> Iterator[Began | Ended]:
+    def _give_up(self, worker: _Worker) -> Iterator[Event]:
         assert worker.deadline is not None
         seconds = worker.deadline - worker.began
         yield from self._replace(worker, f"not done within {seconds:g} s")
 
-    def _replace(self, worker: _Worker, why: str) -> Iterator[Began | Ended]:
-        """End *worker*, for whose job it is too late, and go on with another."""
+    def _replace(self, worker: _Worker, why: str) -> Iterator[Event]:
+        """End *worker*, for whose job it is too late, and go on with another.
+
+        In the end it tells the results that it has held, and that may be all there was to do.
+        """
         self._selector.unregister(worker.output)
         worker.tell_to_end()
-        worker.end()
         self._workers.remove(worker)
-        yield self._ended(worker, None, why)
+        for event in worker.end():
+            yield from self._take(worker, event)
+        if worker.job is not None:
+            yield self._ended(worker, None, why)
         if self._waiting:
             yield self._give(self._add(worker.number))

@@ -65,6 +65,7 @@ class Subject:
         """Whether the next check is to get a fresh server."""
         self.fresh = True
         """Whether no check has been made on the server yet."""
+        self._put_away = False  # the server, by us
         self.memo: dict[str, Any] = {}
         """What several checks want to know and one has found out, by a name of its own."""
         self.expected_design: str | None = None
@@ -92,6 +93,11 @@ class Subject:
         return PATIENCE * self.scale
 
     @property
+    def has_ended(self) -> bool:
+        """Whether the server has ended, and not because another was to have its place."""
+        return self.running.has_ended and not self._put_away
+
+    @property
     def ended_early(self) -> bool:
         """Whether the server has ended a connection of this check, unasked."""
         return self._habits.ended_early
@@ -111,7 +117,7 @@ class Subject:
         if self.spoiled or self.running.has_ended:
             self._restart()
         self._habits = Habits()
-        self.deadline = time.monotonic() + seconds * self.scale
+        self.deadline = time.monotonic() + self.lengthened(seconds)
 
     def let_clients_go(self) -> None:
         """Close the connections of all clients."""
@@ -193,12 +199,19 @@ class Subject:
 
     @contextmanager
     def another(self) -> Iterator[RunningTarget]:
-        """A second server of the same kind, for a check that ends it.
+        """A server of the same kind in the place of the first, for a check that ends it.
+
+        One at a time: a program may have a file or a lock that no two can have.  The first is
+        not there any more; the next check gets a server of its own.
 
         :raises CheckSkipped: the server was not started here.
         :raises CheckFailed: it cannot be started.
         """
-        self.started()
+        first = self.started()
+        if not self.fresh:
+            first.wait(self.lengthened(ENDING))  # if it is dying, that is to be known
+        self._put_away = self._put_away or not first.has_ended
+        first.close()
         try:
             running = self._start()
         except TargetError as error:
@@ -220,11 +233,11 @@ class Subject:
 
     def _restart(self) -> None:
         self._kills += self.running.limit is not None
-        if self._kills == MOST_KILLS:
+        if self._kills >= MOST_KILLS:
             raise TargetError(f"killed {MOST_KILLS} times, the last time: {self.running.limit}")
         self.running.close()
         self.running = self._start()
-        self.fresh, self.spoiled = True, False
+        self.fresh, self.spoiled, self._put_away = True, False, False
 
     def _start(self) -> RunningTarget:
         return RunningTarget(self.target, limits=self._limits, start_time=START_TIME * self.scale)

@@ -70,8 +70,8 @@ class Orders(threading.Thread):
         os._exit(1)
 
 
-def run_job(job: Job) -> None:
-    """Check one target, and say how that goes."""
+def run_job(job: Job) -> dict[str, Any]:
+    """Check one target, and say how that goes; the event with which it ends."""
     with contextlib.ExitStack() as stack:
         if job.temporary:
             # What it has written may be unreadable by now; that must not stop the others.
@@ -80,13 +80,13 @@ def run_job(job: Job) -> None:
         try:
             report = _check(job)
         except (EchoServersError, OSError) as error:
-            say("error", message=str(error))
+            return {"event": "error", "message": str(error)}
         except Exception as error:
             place = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{os.path.basename(place.filename)}:{place.lineno}"
-            say("error", message=f"a fault in the checker at {where}: {error!r}")
-        else:
-            say("ended", design=report.design)
+            message = f"a fault in the checker at {where}: {error!r}"
+            return {"event": "error", "message": message}
+        return {"event": "ended", "design": report.design}
 
 
 def _in_folder(job: Job, folder: str) -> Job:
@@ -142,14 +142,15 @@ def main() -> None:
     while (job := orders.jobs.get()) is not None:
         try:
             orders.busy = True
-            run_job(job)
+            last = run_job(job)
+            orders.busy = False  # first: a job ends once, whatever signal comes now
+            say(**last)
         except KeyboardInterrupt:
             if orders.have_ended:
                 break
             # By a signal to this process alone: whoever asked waits for an answer.
             with contextlib.suppress(KeyboardInterrupt):
                 say("error", message="interrupted by a signal to the checker")
-        orders.busy = False
     os._exit(0)  # the other thread would wait
 
 

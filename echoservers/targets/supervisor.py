@@ -150,13 +150,19 @@ class Supervisor:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started us
         self._pid = start(command, output, descriptors, limits, come_first())
-        self._watch = Watch(limits) if limits else None  # has a thread: so after the fork
+        self._limits = limits
+        self._watch: Watch | None = None
         self._ended = False
         os.close(output)
-        say(f"started {self._pid}")
 
     def run(self) -> None:
-        """Until the orders end."""
+        """Until the orders end.
+
+        :raises RuntimeError: there can be no thread for the watch.
+        """
+        if self._limits:
+            self._watch = Watch(self._limits)  # has a thread: so after the fork
+        say(f"started {self._pid}")
         orders = b""
         ready = select.poll()
         ready.register(0, select.POLLIN)
@@ -267,6 +273,8 @@ def main() -> None:
         return
     try:
         supervisor.run()
+    except RuntimeError as error:  # before it has told of the start
+        say(f"failed {error}")
     finally:
         supervisor.kill()
 
