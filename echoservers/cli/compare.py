@@ -5,6 +5,7 @@ What is measured is saved before anything is made of it, so Ctrl-C keeps it, and
 """
 
 import argparse
+import signal
 import time
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -262,6 +263,7 @@ def _measure(given: argparse.Namespace, arguments: list[str]) -> int:
     study = Study(targets, experiments, baseline, given.seed, command, engine)
     saver = Saver(folder)
     interrupted = None
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end in order, as by Ctrl-C
     try:
         with make_listener() as listener:
             measure(study, listener, saver.keep)

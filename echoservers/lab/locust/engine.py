@@ -56,6 +56,9 @@ CANNOT = (
     " the processor time of its workers alone"
 )
 
+DRIVEN = "ECHOSERVERS_LOCUST_DRIVEN"
+"""As in `window`, which imports Locust: it ends when its standard input does."""
+
 ROUNDED = 0.0005
 """Seconds: what takes less is 0 ms to Locust."""
 
@@ -64,8 +67,8 @@ ROUNDED = 0.0005
 class LocustResult(LoadResult):
     """What Locust says of a plan; there are no samples, so all arrays of them are empty."""
 
-    replies: dict[int, int] = field(default_factory=dict)
-    """How many each user had, by its number."""
+    replies: list[int] = field(default_factory=list)
+    """How many each user had that was served."""
     percentiles: dict[str, float] = field(default_factory=dict)
     """In seconds, by their names, as Locust has rounded them."""
     longest: float = 0.0
@@ -79,7 +82,7 @@ class LocustResult(LoadResult):
 
     def by_client(self) -> Any:
         counts: Any = np.zeros(self.plan.connections, np.int64)
-        counts[: len(self.replies)] = list(self.replies.values())
+        counts[: len(self.replies)] = self.replies
         return counts
 
 
@@ -140,7 +143,8 @@ class LocustEngine:
 def _result(plan: LoadPlan, told: dict[str, Any], processors: int) -> LocustResult:
     workers = told["workers"]
     received = told["requests"] - told["failures"]
-    replies = dict(pair for worker in workers for pair in worker["replies"])
+    # Not by their numbers: those of a seventeenth worker are of another one, too.
+    replies = [number for worker in workers for _user, number in worker["replies"]]
     nothing = np.zeros(0)
     errors = told["errors"]
     lost = 0 if plan.transport in STREAMS else sum(n for e, n in errors.items() if "lost" in e)
@@ -306,7 +310,7 @@ def _environment(home: str) -> dict[str, str]:
     kept = {k: v for k, v in program_environment().items() if not k.startswith("LOCUST_")}
     # By default it begins after a second, whether all users are there or not.
     kept["LOCUST_WAIT_FOR_WORKERS_REPORT_AFTER_RAMP_UP"] = str(WORKERS_TIME)
-    return {**kept, "HOME": home}
+    return {**kept, "HOME": home, DRIVEN: "yes"}
 
 
 def _free_port() -> int:
