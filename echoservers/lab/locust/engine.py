@@ -10,6 +10,7 @@ Each load has processes of its own, so that nothing is left of the one before.
 import contextlib
 import importlib.metadata
 import json
+import math
 import os
 import select
 import signal
@@ -51,7 +52,9 @@ GRACE = 2 * WORKERS_TIME + 15.0
 
 CANNOT = (
     "the load is made by Locust {version}: it rounds percentiles to whole milliseconds, from"
-    " 100 ms on to two digits; times to connect, ages of messages that were never answered and a"
+    " 100 ms on to two digits, so their intervals are as much wider and there are no ratios of"
+    " them; what fails has no time to it, so a percentile that failures could be beyond is left"
+    " out; times to connect, ages of messages that were never answered and a"
     " measured ceiling of the generator it does not have; that it was the bottleneck is told by"
     " the processor time of its workers alone"
 )
@@ -59,7 +62,10 @@ CANNOT = (
 DRIVEN = "ECHOSERVERS_LOCUST_DRIVEN"
 """As in `window`, which imports Locust: it ends when its standard input does."""
 
-ROUNDED = 0.0005
+STEPS = ((0.1, 0.001), (1.0, 0.01), (10.0, 0.1), (math.inf, 1.0))
+"""Seconds: below the first Locust rounds to the second (locust/stats.py, `StatsEntry`)."""
+
+ROUNDED = STEPS[0][1] / 2
 """Seconds: what takes less is 0 ms to Locust."""
 
 
@@ -119,14 +125,22 @@ class LocustEngine:
 
     def add_times(self, sample: Sample, result: LoadResult) -> None:
         assert isinstance(result, LocustResult)
+        failed = result.sent - result.received
         for name, quantile in PERCENTILES.items():
+            found = result.percentiles[name]
             if result.received < needed_samples(quantile):
                 sample.notes.append(too_few(name, quantile))
-            elif result.percentiles[name] < ROUNDED:
-                sample.notes.append(f"{name} is less than half a millisecond: 0 to Locust")
+            elif failed > (1 - quantile) * result.sent:
+                sample.withheld[name] = _failed(name, failed, result.sent)
+            elif found < ROUNDED:
+                sample.withheld[name] = f"{name} is less than half a millisecond: 0 to Locust"
             else:
-                sample.figures[name] = result.percentiles[name]
-        if result.received:
+                sample.figures[name] = found
+                # What was rounded up to a limit has had the step below it, which is smaller.
+                sample.rounded[name] = next(step for below, step in STEPS if found < below) / 2
+        if failed:
+            sample.withheld["max"] = _failed("max", failed, result.sent)
+        elif result.received:
             sample.figures["max"] = result.longest
 
     def limit(
@@ -138,6 +152,13 @@ class LocustEngine:
 
     def warnings(self) -> list[str]:
         return [CANNOT.format(version=importlib.metadata.version("locust"))]
+
+
+def _failed(name: str, failed: int, requests: int) -> str:
+    return (
+        f"no {name}: {failed} of {requests} requests failed, of which Locust knows no time;"
+        " it would be that of the answered ones"
+    )
 
 
 def _result(plan: LoadPlan, told: dict[str, Any], processors: int) -> LocustResult:
