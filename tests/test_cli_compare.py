@@ -227,6 +227,22 @@ def test_two_experiments_of_one_name_are_refused(
     )
 
 
+def test_a_file_that_is_for_no_target_is_not_dropped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from echoservers.cli import main
+
+    file, churns = tmp_path / "mine.toml", tmp_path / "churns.toml"
+    file.write_text(OWN)
+    churns.write_text(OWN.replace("mine", "churns").replace("{ conn", "{ shape = 'churn', conn"))
+    made = tmp_path / "made"
+    files = (f"--file={file}", f"--file={churns}")
+    assert main(["compare", "udp", *files, *TINY, "--output", str(made)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("churns: no experiment for servers over udp")
+    assert not made.exists()
+
+
 def planned(*arguments: str) -> tuple[int, float]:
     """How many targets there are, and how many seconds it is going to take."""
     from echoservers.cli import compare as command
