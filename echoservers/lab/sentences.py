@@ -92,7 +92,9 @@ def _fairness(experiment: Experiment) -> Made:
         for cell in panel.at(last) if last is not None else panel.cells:
             shown = cell.series.get("served_by_worker") or {}
             amounts = shown.get("y", ())
-            if len(amounts) > 1 and not cell.error:  # the picture may have the busiest ones alone
+            # The picture may have the busiest ones alone; without an index the least busy one is
+            # not known.
+            if len(amounts) > 1 and not cell.error and "jain_index" in cell.figures:
                 served[cell.target] = (
                     max(amounts),
                     shown.get("least", min(amounts)),

@@ -164,6 +164,7 @@ def test_sizes_for_people(bytes_: int, said: str) -> None:
 def test_the_least_busy_worker_is_that_of_all_and_not_of_those_drawn() -> None:
     shown = {"x": ["worker 1", "worker 2"], "y": [9.0, 8.0], "workers": 70, "least": 1.0}
     cell = Cell("a", {"clients": 8}, series={"served_by_worker": shown})
+    cell.figures["jain_index"] = figure([0.9, 0.9, 0.9], "more")
     made = Experiment("fairness", "T", "Q?", "S", "clients", "", [8], 1, 1, 0, None, [cell])
     (said, *_) = [s.text for s in sentences_of(made) if "busiest" in s.text]
     assert "the busiest of the 70 workers of a served 9 clients and the least busy one 1" in said

@@ -166,8 +166,9 @@ class Bench:
 
     timeout = PATIENCE
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, standing: int | None = 100) -> None:
         self.endpoint = endpoint
+        self.standing = standing
         self.kept_by_name: dict[str, Any] = {}
 
     def once(self, name: str, make: Any) -> Any:
@@ -191,8 +192,8 @@ class Bench:
     def worker_of(self, pid: int, thread: int) -> tuple[int, int]:
         return pid, thread
 
-    def workers(self) -> int:
-        return 100
+    def workers(self) -> int | None:
+        return self.standing
 
 
 def measure(name: str, bench: Bench, **parameters: Any) -> Sample:
@@ -299,15 +300,26 @@ def test_visits_that_fail_are_told(name: str, monkeypatch: pytest.MonkeyPatch) -
     assert sample.error == "the server: it closed the connection"
 
 
-def test_workers_that_served_nobody_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    def visits(*_: object, **__: object) -> list[Visit]:
-        return [
-            Visit(**{**dict.fromkeys(Visit._fields, 0), "pid": 1, "thread": n % 2,
-                     "sent": float(n), "received": n + 0.5})
-            for n in range(10)
-        ]  # fmt: skip
+def visits_of_two_workers(*_: object, **__: object) -> list[Visit]:
+    return [
+        Visit(**{**dict.fromkeys(Visit._fields, 0), "pid": 1, "thread": n % 2,
+                 "sent": float(n), "received": n + 0.5})
+        for n in range(10)
+    ]  # fmt: skip
 
-    monkeypatch.setattr(workers, "visit", visits)
+
+def test_of_a_server_whose_workers_are_not_known_there_is_no_index(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(workers, "visit", visits_of_two_workers)
+    sample = measure("fairness", Bench("tcp://127.0.0.1:1", standing=None))
+    assert "jain_index" not in sample.figures
+    assert sample.figures["workers"] == 2
+    assert sample.withheld == {"jain_index": workers.UNKNOWN}
+
+
+def test_workers_that_served_nobody_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "visit", visits_of_two_workers)
     sample = measure("fairness", Bench("tcp://127.0.0.1:1"))
     assert sample.figures["workers"] == 2
     assert "98 of 100 workers served nobody" in sample.notes
