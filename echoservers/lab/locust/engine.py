@@ -36,6 +36,7 @@ from ..load.calibration import LIMIT
 from ..load.datagrams import LOSS_TIME
 from ..load.run import PHASES, program_environment
 from ..stats import needed_samples
+from . import DRIVEN
 from .__main__ import LOCUSTFILE
 
 if TYPE_CHECKING:
@@ -58,9 +59,6 @@ CANNOT = (
     " measured ceiling of the generator it does not have; that it was the bottleneck is told by"
     " the processor time of its workers alone"
 )
-
-DRIVEN = "ECHOSERVERS_LOCUST_DRIVEN"
-"""As in `window`, which imports Locust: it ends when its standard input does."""
 
 STEPS = ((0.1, 0.001), (1.0, 0.01), (10.0, 0.1), (math.inf, 1.0))
 """Seconds: below the first Locust rounds to the second (locust/stats.py, `StatsEntry`)."""

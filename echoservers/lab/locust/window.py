@@ -27,16 +27,14 @@ from gevent.socket import wait_read
 from locust import events
 from locust.runners import MasterRunner, WorkerRunner
 
+from . import DRIVEN
+
 __all__ = ["WINDOW", "Window"]
 
 ANSWER_TIME = 10.0
 """Seconds for the workers to say that their window is over: a busy one is late."""
 
 PERCENTILES = (0.5, 0.9, 0.99, 0.999)
-
-DRIVEN = "ECHOSERVERS_LOCUST_DRIVEN"
-"""Set in the environment by who drives Locust by its standard input.  It is no option, as a
-worker has those only when it has found its master, and until then it must be watched, too."""
 
 _BEGIN, _END, _ENDED = "window begins", "window ends", "window ended"
 
