@@ -2,6 +2,7 @@
 
 import random
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -205,6 +206,9 @@ def test_who_let_clients_go_is_not_said_to_hold_them() -> None:
     made = Experiment(
         "idle", "T", "Q?", "S", "connections", "idle connections", [0, 1000], 3, 1, 0, None, cells
     )
+    more = [memory("none", 0, 1e6), memory("none", 1000, 30e6)]
+    texts = [s.text for s in sentences_of(replace(made, cells=[*cells, *more]))]
+    assert any(t.endswith("; 1 other did not take all clients.") for t in texts)
     (said,) = [s.text for s in sentences_of(made) if s.text.startswith("From 0")]
     assert "of all clearly rises" in said
     assert said.endswith("; of 2 others it cannot be told.")
