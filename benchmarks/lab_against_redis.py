@@ -11,7 +11,8 @@ The two have to agree where the server sets the pace with both, and can only do 
 request redis-benchmark calls epoll_ctl five times (strace -c tells), beside its read and
 its write, and with a quick server it is busy all the time itself.  So the table says how busy
 servers and generators were.  The claim holds when the whole interval of the ratio is within 15 % of
-1 for every mode where neither generator was busy for nine tenths of the time, if there is one.
+1 for a mode at least, and for every one where neither generator was busy for nine tenths of the
+time.
 """
 
 from __future__ import annotations

@@ -4,10 +4,12 @@ One server is compared with itself, again and again, under two names; every comp
 run of the lab as a user has it, with fresh processes and its rounds in random order.  At
 95 % about one comparison in twenty should find a difference.  Any mode can be asked for.
 
-    python benchmarks/lab_false_alarms.py --mode epoll-tcp --runs 40
+    python benchmarks/lab_false_alarms.py --mode threading-tcp --runs 40
 
 The claim holds unless a figure alarms so often that chance, at the stated level, would bring as
-many or more in less than one case of a hundred.
+many or more in less than one case of a hundred.  It does not hold, either, when the generator was
+the bottleneck of a comparison: that tells of the generator, and the lab would not rank it.  So the
+server is by default one that takes longer for a message than the generator does.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ def parse() -> argparse.Namespace:
     """What the command line says."""
     parser = arguments(__doc__)
     add = parser.add_argument
-    add("--mode", default="epoll-tcp", help="the server (default: %(default)s)")
+    add("--mode", default="threading-tcp", help="the server (default: %(default)s)")
     add("--runs", type=int, default=40, help="comparisons (default: %(default)s)")
     add("--repeats", type=int, default=5, help="rounds of each (default: %(default)s)")
     add("--duration", type=float, default=0.3, help="seconds a cell (default: %(default)s)")
@@ -52,10 +54,7 @@ def experiment(options: argparse.Namespace) -> Experiment:
 
 
 def compare(options: argparse.Namespace, seed: int) -> tuple[dict[str, Interval], bool]:
-    """One comparison: its ratios, and whether the generator was the bottleneck in it.
-
-    Then the lab would not rank; how often the statistics are wrong can be told all the same.
-    """
+    """One comparison: its ratios, and whether the generator was the bottleneck in it."""
     target = Target.of_mode(options.mode, "same")
     other = target._replace(name="same again")
     found = study([target, other], experiment(options), baseline="same", seed=seed)
@@ -109,13 +108,16 @@ def main() -> int:
         )
     rows = [row(figure, ratios) for figure, ratios in found.items()]
     if limited:
-        print(f"In {limited} of {options.runs} the generator was the bottleneck.\n")
+        print(
+            f"In {limited} of {options.runs} comparisons the generator was the bottleneck: these"
+            " do not tell of the server, so the claim does not hold.\n"
+        )
     return outcome(
         f"``{options.mode}`` against itself, {options.repeats} rounds a comparison",
         ["figure", "differences seen", "expected", "chance of so many", "interval's width"],
         [cells for cells, _ in rows],
-        f"false alarms at the stated level of {1 - CONFIDENCE:.0%}",
-        all(may_be for _, may_be in rows),
+        f"false alarms at the stated level of {1 - CONFIDENCE:.0%}, of servers that set the pace",
+        not limited and all(may_be for _, may_be in rows),
     )
 
 

@@ -102,7 +102,10 @@ def test_a_server_that_fails_is_said_and_the_others_are_measured(tmp_path: Path)
     assert bad.error is not None
 
 
-def test_an_interrupt_keeps_what_was_measured_and_leaves_nothing_running(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_keeps_what_was_measured_and_leaves_nothing_running(
+    number: signal.Signals, tmp_path: Path
+) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "echoservers", "compare", "tcp", "epoll-tcp", *ONE,
          "--repeats", "50", "--duration", "0.1", "--no-report", "--output", "made"],
@@ -113,7 +116,7 @@ def test_an_interrupt_keeps_what_was_measured_and_leaves_nothing_running(tmp_pat
         if line.startswith("scaling 2/"):
             break
     children = children_of(process.pid)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert "interrupted; what was measured is in made" in output
@@ -222,6 +225,22 @@ def test_two_experiments_of_one_name_are_refused(
     assert line.endswith(
         f"{files[0]} and {files[1]} are both called 'mine'; name each experiment once"
     )
+
+
+def test_a_file_that_is_for_no_target_is_not_dropped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from echoservers.cli import main
+
+    file, churns = tmp_path / "mine.toml", tmp_path / "churns.toml"
+    file.write_text(OWN)
+    churns.write_text(OWN.replace("mine", "churns").replace("{ conn", "{ shape = 'churn', conn"))
+    made = tmp_path / "made"
+    files = (f"--file={file}", f"--file={churns}")
+    assert main(["compare", "udp", *files, *TINY, "--output", str(made)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("churns: no experiment for servers over udp")
+    assert not made.exists()
 
 
 def planned(*arguments: str) -> tuple[int, float]:

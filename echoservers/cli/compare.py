@@ -5,6 +5,7 @@ What is measured is saved before anything is made of it, so Ctrl-C keeps it, and
 """
 
 import argparse
+import signal
 import time
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -232,13 +233,14 @@ def _fitting(
 ) -> "list[Experiment]":
     """The experiments that are for any of the targets.
 
-    :raises OptionError: one that was asked for by name is for none, or none is left.
+    :raises OptionError: one that was asked for, by name or as a file, is for none, or none is left.
     """
     fit = [e for e in experiments if any(t.transport in e.transports for t in targets)]
     left_out = [e.name for e in experiments if e not in fit]
     if left_out and (named or not fit):
         transports = ", ".join(sorted({t.transport for t in targets}))
-        raise OptionError(f"{', '.join(left_out)}: no experiment for servers over {transports}")
+        no = "no experiment" if len(left_out) == 1 else "no experiments"
+        raise OptionError(f"{', '.join(left_out)}: {no} for servers over {transports}")
     return fit
 
 
@@ -253,7 +255,7 @@ def _measure(given: argparse.Namespace, arguments: list[str]) -> int:
     engine = _engine(given)
     experiments = _taken(_experiments(given), engine, given)
     targets = _targets(given, experiments)
-    experiments = _fitting(experiments, targets, bool(given.experiment))
+    experiments = _fitting(experiments, targets, bool(given.experiment or given.file))
     baseline = _baseline(given.baseline, targets)
     against = None if given.against is None else load(given.against)
     default = Path(FOLDER, time.strftime("%Y-%m-%d-%H%M"))
@@ -262,6 +264,7 @@ def _measure(given: argparse.Namespace, arguments: list[str]) -> int:
     study = Study(targets, experiments, baseline, given.seed, command, engine)
     saver = Saver(folder)
     interrupted = None
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end in order, as by Ctrl-C
     try:
         with make_listener() as listener:
             measure(study, listener, saver.keep)

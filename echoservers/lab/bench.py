@@ -250,10 +250,13 @@ class Bench:
 
     # --- workers --------------------------------------------------------------------
 
-    def workers(self) -> int:
-        """How many workers the server has before anybody comes; 0: it makes them as they do."""
+    def workers(self) -> int | None:
+        """How many workers the server has before anybody comes; 0: it makes them as they do.
+
+        None: it is not ours, and nobody knows.
+        """
         if self.target.mode is None:
-            return 0
+            return None
         mode, given = parse_mode_spec(self.target.mode)
         cls = server_class(mode.name)
         options = read_options(cls, given, mode.name)

@@ -125,19 +125,28 @@ class _Change(NamedTuple):
     last: Figure
 
 
-def _changes(panel: Panel, name: str, first: Any, last: Any) -> list[_Change]:
-    """What becomes of each target from one swept value to another."""
+def _changes(panel: Panel, name: str, first: Any, last: Any, *, or_stalled: bool) -> list[_Change]:
+    """What becomes of each target from one swept value to another, where it is the server's doing.
+
+    :param or_stalled: whether it is, too, where time ran out.
+    """
     found = []
     for target in panel.targets():
-        points = {repr(x): f for x, f, cell in panel.points(target, name) if not held(cell)}
+        points = {
+            repr(x): figure
+            for x, figure, cell in panel.points(target, name)
+            if rankable(cell) or (or_stalled and cell.limited_by == "time")
+        }
         if repr(first) in points and repr(last) in points:
             found.append(_Change(target, points[repr(first)], points[repr(last)]))
     return found
 
 
-def worse(panel: Panel, name: str, first: Any, last: Any, better: str) -> Sentence | None:
+def worse(
+    panel: Panel, name: str, first: Any, last: Any, better: str, *, or_stalled: bool = False
+) -> Sentence | None:
     """Whose figure gets clearly worse from one swept value to another, and how many stay."""
-    changes = _changes(panel, name, first, last)
+    changes = _changes(panel, name, first, last, or_stalled=or_stalled)
     if not changes:
         return None
     hurt = [c for c in changes if beyond(c.first, c.last, better)]
@@ -147,12 +156,13 @@ def worse(panel: Panel, name: str, first: Any, last: Any, better: str) -> Senten
         begin = f"From {panel.value_text(first)} to {panel.place(last)}"
     begin += f" ({panel.title})" if panel.title else ""
     verb = "falls" if better == "more" else "rises"
+    untold = _rest(panel, [c.target for c in changes])
     if not hurt and len(changes) == 1:
         text = f"{begin}, the {noun_of(name)} of {escape(changes[0].target)} does not clearly"
-        return Sentence(f"{text} {verb.removesuffix('s')}.")
+        return Sentence(f"{text} {verb.removesuffix('s')}{untold}.")
     if not hurt:
         text = f"{begin}, the {noun_of(name)} of none of {count(len(changes), 'server')}"
-        return Sentence(f"{text} clearly {verb}.")
+        return Sentence(f"{text} clearly {verb}{untold}.")
     most = max(hurt, key=lambda c: _times(c.first, c.last) or 0)
     all_of = len(hurt) == len(changes) > MOST_NAMES
     who = f"all {len(hurt)} servers" if all_of else names(c.target for c in hurt)
@@ -165,7 +175,7 @@ def worse(panel: Panel, name: str, first: Any, last: Any, better: str) -> Senten
     if rest:
         text += f"; that of {count(rest, 'other')} does not clearly"
     claims = tuple(Claim(better, c.first, c.last) for c in hurt)
-    return Sentence(f"{text}.", claims)
+    return Sentence(f"{text}{untold}.", claims)
 
 
 def past_the_knee(panel: Panel, name: str) -> Sentence | None:
@@ -196,7 +206,7 @@ def past_the_knee(panel: Panel, name: str) -> Sentence | None:
 
 
 def _rest(panel: Panel, seen: list[str]) -> str:
-    """How many are left out of a sentence, as they cannot be ranked at two settings."""
+    """How many are left out of a sentence, as they cannot be ranked at both ends of it."""
     left = len(panel.targets()) - len(seen)
     return f"; of {count(left, 'other')} it cannot be told" if left else ""
 

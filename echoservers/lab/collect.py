@@ -9,7 +9,7 @@ from .experiments.base import Experiment, Parameters, Sample
 from .figures import kind_of
 from .limits import rankable
 from .notes import alike
-from .stats import interval, paired_ratio, verdict
+from .stats import interval, paired_ratio, verdict, widened
 
 __all__ = ["Collection"]
 
@@ -92,7 +92,9 @@ class Collection:
         withheld = {name for sample in found for name in sample.withheld}
         for name in dict.fromkeys(name for figures in by_round for name in figures):
             if name not in withheld:
-                cell.figures[name] = self._figure(name, [figures.get(name) for figures in by_round])
+                by = max((sample.rounded.get(name, 0.0) for sample in found), default=0.0)
+                runs = [figures.get(name) for figures in by_round]
+                cell.figures[name] = self._figure(name, runs, by)
         if self._references.get(target) == target:
             cell.notes += self._about_the_reference(found)
         typical = _typical(found)
@@ -118,20 +120,23 @@ class Collection:
         for name in {n for s in samples for n in self._experiment.derive(s.figures, s.figures)}:
             yield f"{name}: 0 by definition, as this is the baseline"
 
-    def _figure(self, name: str, runs: list[float | None]) -> results.Figure:
+    def _figure(self, name: str, runs: list[float | None], rounded: float) -> results.Figure:
         kind = kind_of(name)
-        found = interval([run for run in runs if run is not None], self._seed)
+        found = widened(interval([run for run in runs if run is not None], self._seed), rounded)
         return results.Figure(*found, kind.unit, runs, kind.better)
 
     def _ratios(self, cells: list[results.Cell]) -> Iterator[results.Ratio]:
         """Every figure that is compared, over that of the baseline in the same round."""
         base = {_setting(c.parameters): c for c in cells if c.target == self._baseline}
+        samples = [s for runs in self._samples.values() for s in runs if s is not None]
+        rounded = {name for sample in samples for name in sample.rounded}
         for cell in cells:
             other = base.get(_setting(cell.parameters))
             if other is None or other is cell or not (rankable(cell) and rankable(other)):
                 continue  # whose pace was not the server's is not ranked
             for name in cell.figures:
-                if kind_of(name).compared and name in other.figures:
+                # Steps of rounding do not cancel in pairs: equal ones would be exact.
+                if kind_of(name).compared and name in other.figures and name not in rounded:
                     yield from self._ratio(cell, other, name)
 
     def _ratio(self, cell: results.Cell, other: results.Cell, name: str) -> Iterator[results.Ratio]:

@@ -7,6 +7,7 @@ whoever measures must have it in his hand.
 import contextlib
 import errno
 import os
+import select
 import selectors
 import socket
 import time
@@ -15,14 +16,42 @@ from typing import Any, NamedTuple
 
 from ..addresses import parse_endpoint
 from ..client import EchoClient
+from ..errors import EchoServersError
 
-__all__ = ["Arrival", "Crowd", "answered", "burst", "raise_descriptor_limit", "round_trips"]
+__all__ = [
+    "Arrival",
+    "Crowd",
+    "WrongReply",
+    "answered",
+    "burst",
+    "raise_descriptor_limit",
+    "round_trips",
+]
 
 PATIENCE = 0.5
 """Seconds until a client of the crowd is answered: a fork takes one in a few hundred of them,
 and a server that has no room for it never answers."""
 
 MESSAGE = b"i\n"
+
+
+class WrongReply(EchoServersError):
+    """The server answered something else; the message says what."""
+
+
+def _differs(reply: bytes) -> WrongReply:
+    return WrongReply(f"a reply differs: expected {MESSAGE!r}, received {reply!r}")
+
+
+def _echo(client: EchoClient) -> None:
+    """One message there and back.
+
+    :raises WrongReply: it came back as something else.
+    :raises OSError: it did not come back.
+    """
+    reply = client.echo(MESSAGE)
+    if reply != MESSAGE:
+        raise _differs(reply)
 
 
 class Crowd:
@@ -42,6 +71,7 @@ class Crowd:
 
         :param deadline: when it is given up, on `time.monotonic`'s clock.
         :returns: False where the time was over first.
+        :raises WrongReply: it does not echo.
         """
         options: dict[str, Any] = {"insecure": True} if self._endpoint.startswith("tls") else {}
         while len(self) < size and not self.is_full:
@@ -50,19 +80,50 @@ class Crowd:
             client = None
             try:
                 client = EchoClient(self._endpoint, timeout=PATIENCE, **options)
-                client.echo(MESSAGE)
-            except OSError:  # refused, or not answered in time
+                _echo(client)
+            except (OSError, WrongReply) as error:  # refused, or not answered in time
                 self.is_full = True
                 if client is not None:
                     client.close()
+                if isinstance(error, WrongReply):
+                    raise
             else:
                 self._clients.append(client)
         return True
+
+    def drop_ended(self) -> int:
+        """Let those go that the server has let go; how many that were.
+
+        :raises WrongReply: it sends what nobody has asked for.
+        """
+        poll = select.poll()
+        for client in self._clients:
+            poll.register(client.fileno(), select.POLLIN)
+        ready = {descriptor for descriptor, _events in poll.poll(0)}
+        ended = {c for c in self._clients if c.fileno() in ready and _has_ended(c)}
+        self._clients = [c for c in self._clients if c not in ended]
+        for client in ended:
+            client.close()
+        return len(ended)
 
     def close(self) -> None:
         """Let all go."""
         while self._clients:
             self._clients.pop().close()
+
+
+def _has_ended(client: EchoClient) -> bool:
+    """Whether there is an end to be read; of TLS it may be a ticket for the next session."""
+    client.timeout = 0
+    try:
+        unasked = client.receive()
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+    if unasked:
+        raise WrongReply(f"it sends {unasked[:20]!r}, which nobody has asked for")
+    return True
 
 
 class Arrival(NamedTuple):
@@ -74,6 +135,8 @@ class Arrival(NamedTuple):
     """Until its message was answered."""
     refused: bool
     """Whether the system has said no, at once or later."""
+    wrong: WrongReply | None = None
+    """What came instead of the answer."""
 
 
 def burst(endpoint: str, size: int, patience: float) -> list[Arrival]:
@@ -112,6 +175,7 @@ class _Guest:
         self._socket = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
         self._socket.setblocking(False)
         self._came = 0.0
+        self._reply = b""
         self.arrival = Arrival(None, None, False)
 
     def come(self, address: Any, selector: selectors.BaseSelector) -> None:
@@ -133,15 +197,22 @@ class _Guest:
                 self._socket.send(MESSAGE)
                 selector.modify(self._socket, selectors.EVENT_READ, self)
                 return
-            if not self._socket.recv(len(MESSAGE)):
+            data = self._socket.recv(len(MESSAGE) - len(self._reply))
+            if not data:
                 raise ConnectionResetError
         except OSError:
             selector.unregister(self._socket)
             self._give_up()
         else:
+            self._reply += data
+            if self._reply == MESSAGE:
+                self.arrival = self.arrival._replace(answered=took)
+            elif not MESSAGE.startswith(self._reply):
+                self.arrival = self.arrival._replace(wrong=_differs(self._reply))
+            else:
+                return  # the rest of it is still to come
             selector.unregister(self._socket)
             self._socket.close()  # and the next one can be served
-            self.arrival = self.arrival._replace(answered=took)
 
     def _give_up(self) -> None:
         self.arrival = self.arrival._replace(refused=True)
@@ -151,13 +222,14 @@ def round_trips(endpoint: str, number: int) -> list[float]:
     """Seconds that each of *number* messages of one client takes.
 
     :raises OSError: it is not served.
+    :raises WrongReply: it is answered something else.
     """
     options: dict[str, Any] = {"insecure": True} if endpoint.startswith("tls") else {}
     with EchoClient(endpoint, timeout=PATIENCE, **options) as client:
         took = []
         for _ in range(number):
             began = time.monotonic()
-            client.echo(MESSAGE)
+            _echo(client)
             took.append(time.monotonic() - began)
     return took
 

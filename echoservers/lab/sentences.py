@@ -60,7 +60,8 @@ def _slow_client(experiment: Experiment) -> Made:
         values = panel.values()
         for name, better in (("throughput", "more"), ("p99", "less")):
             for value in values[1:]:
-                yield worse(panel, name, values[0], value, better)
+                # That nobody was served any more is what it is about.
+                yield worse(panel, name, values[0], value, better, or_stalled=True)
 
 
 def _gil(experiment: Experiment) -> Made:
@@ -91,7 +92,9 @@ def _fairness(experiment: Experiment) -> Made:
         for cell in panel.at(last) if last is not None else panel.cells:
             shown = cell.series.get("served_by_worker") or {}
             amounts = shown.get("y", ())
-            if len(amounts) > 1 and not cell.error:  # the picture may have the busiest ones alone
+            # The picture may have the busiest ones alone; without an index the least busy one is
+            # not known.
+            if len(amounts) > 1 and not cell.error and "jain_index" in cell.figures:
                 served[cell.target] = (
                     max(amounts),
                     shown.get("least", min(amounts)),
@@ -111,11 +114,17 @@ def _idle(experiment: Experiment) -> Made:
     for panel in panels(experiment):
         values = panel.values()
         most = values[-1] if values else None
-        yield best(_with_all_clients(panel), "memory_pss", most, "less")
+        whole = _with_all_clients(panel)
+        said = best(whole, "memory_pss", most, "less")
+        left = len(panel.at(most)) - len(whole.at(most))
+        if said is not None and left:
+            others = f"; {count(left, 'other')} did not take all clients."
+            said = said._replace(text=said.text.removesuffix(".") + others)
+        yield said
         if isinstance(most, int) and most >= 100:
             yield from _a_worker_each(panel, most)
         if len(values) > 1:
-            yield worse(panel, "memory_pss", values[0], most, "less")
+            yield worse(whole, "memory_pss", values[0], most, "less")
 
 
 def _with_all_clients(panel: Panel) -> Panel:

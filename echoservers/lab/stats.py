@@ -40,6 +40,7 @@ __all__ = [
     "percentile",
     "quantile_of",
     "verdict",
+    "widened",
 ]
 
 CONFIDENCE = 0.95
@@ -67,6 +68,17 @@ class Interval(NamedTuple):
     median: float
     low: float | None
     high: float | None
+
+
+def widened(found: Interval, by: float) -> Interval:
+    """*found* of values that have been rounded, each by as much as *by*, either way.
+
+    Rounds that are rounded to the same value agree exactly, which is none of their doing.
+    """
+    if found.low is None or found.high is None:
+        return found
+    by *= 1 + 1e-9  # the intervals of neighbours touch, and sums of floats must not part them
+    return Interval(found.median, max(0.0, found.low - by), found.high + by)
 
 
 def needed_samples(quantile: float) -> int:

@@ -2,6 +2,7 @@
 
 import random
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -164,6 +165,7 @@ def test_sizes_for_people(bytes_: int, said: str) -> None:
 def test_the_least_busy_worker_is_that_of_all_and_not_of_those_drawn() -> None:
     shown = {"x": ["worker 1", "worker 2"], "y": [9.0, 8.0], "workers": 70, "least": 1.0}
     cell = Cell("a", {"clients": 8}, series={"served_by_worker": shown})
+    cell.figures["jain_index"] = figure([0.9, 0.9, 0.9], "more")
     made = Experiment("fairness", "T", "Q?", "S", "clients", "", [8], 1, 1, 0, None, [cell])
     (said, *_) = [s.text for s in sentences_of(made) if "busiest" in s.text]
     assert "the busiest of the 70 workers of a served 9 clients and the least busy one 1" in said
@@ -185,6 +187,45 @@ def test_one_server_is_named_and_the_others_are_not_passed_over() -> None:
     assert said in texts
     texts = [s.text for s in sentences_of(sweep("server", None))]
     assert "None of 2 servers ends clearly below its own best throughput." in texts
+
+
+def memory(target: str, at: int, pss: float, share: float = 1, limit: str | None = None) -> Cell:
+    cell = Cell(target, {"connections": at}, limit)
+    cell.figures["memory_pss"] = figure([pss * 0.99, pss, pss * 1.01], "less")
+    if at:
+        cell.figures["answered_share"] = figure([share] * 3, "more")
+    return cell
+
+
+def test_who_let_clients_go_is_not_said_to_hold_them() -> None:
+    cells = [
+        *(memory("all", 0, 1e6), memory("all", 1000, 9e6)),
+        *(memory("some", 0, 1e6), memory("some", 1000, 8e6, 0.5)),
+        *(memory("late", 0, 1e6), memory("late", 1000, 7e6, 1, "time")),
+    ]
+    made = Experiment(
+        "idle", "T", "Q?", "S", "connections", "idle connections", [0, 1000], 3, 1, 0, None, cells
+    )
+    more = [memory("none", 0, 1e6), memory("none", 1000, 30e6)]
+    texts = [s.text for s in sentences_of(replace(made, cells=[*cells, *more]))]
+    assert any(t.endswith("; 1 other did not take all clients.") for t in texts)
+    (said,) = [s.text for s in sentences_of(made) if s.text.startswith("From 0")]
+    assert "of all clearly rises" in said
+    assert said.endswith("; of 2 others it cannot be told.")
+
+
+def test_a_stalled_server_is_told_of_where_that_is_the_question() -> None:
+    cells = []
+    for at, limit, rate in (("none", "server", 1000.0), ("silent", "time", 1.0)):
+        cell = Cell("tcp", {"neighbour": at}, limit)
+        cell.figures["throughput"] = figure([rate * 0.99, rate, rate * 1.01], "more")
+        cells.append(cell)
+    made = Experiment(
+        "slow-client", "T", "Q?", "S", "neighbour", "", ["none", "silent"], 3, 1, 0, None, cells
+    )
+    assert "of tcp clearly falls" in sentences_of(made)[0].text
+    made.name = "own"
+    assert not any(sentence.claims for sentence in sentences_of(made))
 
 
 def test_remarks_that_differ_in_a_number_are_one() -> None:

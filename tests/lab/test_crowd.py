@@ -29,6 +29,40 @@ def hangs_up(peer: socket.socket) -> None:
     peer.recv(65536)
 
 
+def answers_no(peer: socket.socket) -> None:
+    """Says no, and goes."""
+    peer.recv(65536)
+    peer.sendall(b"no\n")
+
+
+def answers_byte_by_byte(peer: socket.socket) -> None:
+    """As it should be, though in pieces."""
+    peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    while data := peer.recv(65536):
+        for place in range(len(data)):
+            peer.sendall(data[place : place + 1])
+
+
+class LetsGo:
+    """Echoes, and lets its first clients go when the last one comes.
+
+    :param last: how many clients there are.
+    """
+
+    def __init__(self, last: int, unasked: bytes = b"") -> None:
+        self._last = last
+        self._unasked = unasked
+        self._peers: list[socket.socket] = []
+
+    def __call__(self, peer: socket.socket) -> None:
+        self._peers.append(peer)
+        if len(self._peers) == self._last:
+            for other in self._peers[:2]:
+                other.sendall(self._unasked)
+                other.shutdown(socket.SHUT_RDWR)
+        echoes(peer)
+
+
 def nobody() -> str:
     """An endpoint at which nobody listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -71,6 +105,12 @@ def test_a_burst_at_a_server_that_hangs_up() -> None:
         arrivals = crowd.burst(endpoint, 3, PATIENCE)
     assert all(arrival.refused and arrival.connected for arrival in arrivals)
     assert list(crowd.answered(arrivals)) == []
+
+
+def test_a_burst_whose_replies_come_in_pieces() -> None:
+    with load_peers.serving_one(answers_byte_by_byte) as endpoint:
+        arrivals = crowd.burst(endpoint, 3, PATIENCE)
+    assert len(list(crowd.answered(arrivals))) == 3
 
 
 def test_a_burst_that_is_not_answered_is_given_up() -> None:
@@ -126,8 +166,9 @@ class Bench:
 
     timeout = PATIENCE
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, standing: int | None = 100) -> None:
         self.endpoint = endpoint
+        self.standing = standing
         self.kept_by_name: dict[str, Any] = {}
 
     def once(self, name: str, make: Any) -> Any:
@@ -151,8 +192,8 @@ class Bench:
     def worker_of(self, pid: int, thread: int) -> tuple[int, int]:
         return pid, thread
 
-    def workers(self) -> int:
-        return 100
+    def workers(self) -> int | None:
+        return self.standing
 
 
 def measure(name: str, bench: Bench, **parameters: Any) -> Sample:
@@ -180,6 +221,36 @@ def test_idle_clients_of_which_some_are_not_taken(folder: Path) -> None:
         sample = measure("idle", Bench(server.endpoint()), connections=2)
     (note,) = sample.notes
     assert note.startswith("one more client was not served: ")
+
+
+@pytest.mark.parametrize(("name", "what"), [("idle", "connections"), ("backlog", "burst")])
+def test_who_answers_something_else_has_no_figures(name: str, what: str) -> None:
+    with load_peers.serving_one(answers_no) as endpoint:
+        sample = measure(name, Bench(endpoint), **{what: 3})
+    assert sample.error == "the server: a reply differs: expected b'i\\n', received b'no'"
+    assert not sample.figures
+
+
+def test_idle_clients_that_are_let_go_are_not_counted() -> None:
+    with load_peers.serving_one(LetsGo(5)) as endpoint:
+        sample = measure("idle", Bench(endpoint), connections=5)
+    assert sample.figures == {"answered_share": 3 / 5}
+    assert sample.limited_by == "time"
+    assert sample.notes == [
+        "5 of 5 idle clients were taken; 2 of them were let go before all had come"
+    ]
+
+
+def test_idle_clients_that_are_told_something_are_told_of() -> None:
+    with load_peers.serving_one(LetsGo(3, b"bye\n")) as endpoint:
+        sample = measure("idle", Bench(endpoint), connections=3)
+    assert sample.error == "the server: it sends b'bye\\n', which nobody has asked for"
+
+
+def test_idle_clients_over_tls_stand(folder: Path) -> None:
+    with serving("threading-tls", folder) as server:
+        sample = measure("idle", Bench(server.endpoint()), connections=3)
+    assert sample.figures["answered_share"] == 1
 
 
 def test_a_burst_is_measured() -> None:
@@ -229,15 +300,26 @@ def test_visits_that_fail_are_told(name: str, monkeypatch: pytest.MonkeyPatch) -
     assert sample.error == "the server: it closed the connection"
 
 
-def test_workers_that_served_nobody_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    def visits(*_: object, **__: object) -> list[Visit]:
-        return [
-            Visit(**{**dict.fromkeys(Visit._fields, 0), "pid": 1, "thread": n % 2,
-                     "sent": float(n), "received": n + 0.5})
-            for n in range(10)
-        ]  # fmt: skip
+def visits_of_two_workers(*_: object, **__: object) -> list[Visit]:
+    return [
+        Visit(**{**dict.fromkeys(Visit._fields, 0), "pid": 1, "thread": n % 2,
+                 "sent": float(n), "received": n + 0.5})
+        for n in range(10)
+    ]  # fmt: skip
 
-    monkeypatch.setattr(workers, "visit", visits)
+
+def test_of_a_server_whose_workers_are_not_known_there_is_no_index(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(workers, "visit", visits_of_two_workers)
+    sample = measure("fairness", Bench("tcp://127.0.0.1:1", standing=None))
+    assert "jain_index" not in sample.figures
+    assert sample.figures["workers"] == 2
+    assert sample.withheld == {"jain_index": workers.UNKNOWN}
+
+
+def test_workers_that_served_nobody_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "visit", visits_of_two_workers)
     sample = measure("fairness", Bench("tcp://127.0.0.1:1"))
     assert sample.figures["workers"] == 2
     assert "98 of 100 workers served nobody" in sample.notes

@@ -4,7 +4,8 @@ Each test asks one experiment for the *direction* of one known result, with few 
 times, and lets intervals decide: a claim holds when the whole 95 % interval lies on its side of
 a limit, which is three times or more off what a quiet machine shows.  Where the interval reaches
 across the limit, as on a machine that is busy with something else, more rounds are measured and
-added, `ATTEMPTS` times at most; a claim that is still open then has failed.
+added, `ATTEMPTS` times at most; a claim that is still open then has failed.  One whose whole
+interval lies on the wrong side has failed at once: it is not measured until it holds by chance.
 """
 
 import math
@@ -84,23 +85,27 @@ class Claim:
     given: str | None = None
     """A figure that both must have for a round to count."""
 
-    def judge(self, rounds: Rounds) -> tuple[bool, str]:
-        """Whether it holds, and what was found."""
+    def judge(self, rounds: Rounds) -> tuple[bool | None, str]:
+        """Whether it holds, None while that is open; and what was found."""
         pairs = zip(self._runs(rounds, self.ours), self._runs(rounds, self.against), strict=False)
         values = [self.made(a, b) for a, b in pairs if a is not None and b is not None]
         if len(values) < FEWEST:
-            return False, f"{self.what}: only {len(values)} rounds gave a value"
+            return None, f"{self.what}: only {len(values)} rounds gave a value"
         found = interval(values) if len(values) < SIGNS_FROM else sign_interval(values)
         assert found.low is not None
         assert found.high is not None
-        holds = (self.above is None or found.low > self.above) and (
-            self.below is None or found.high < self.below
-        )
         side = f"> {self.above:g}" if self.above is not None else f"< {self.below:g}"
-        return holds, (
+        return self._side_of(found.low, found.high), (
             f"{self.what}: {found.median:.4g} ({found.low:.4g} to {found.high:.4g})"
             f" should be {side}; {len(values)} rounds"
         )
+
+    def _side_of(self, low: float, high: float) -> bool | None:
+        """Whether an interval lies on the right side as a whole, or on the wrong one."""
+        if self.above is not None:
+            return True if low > self.above else False if high <= self.above else None
+        assert self.below is not None
+        return True if high < self.below else False if low >= self.below else None
 
     def _runs(self, rounds: Rounds, place: tuple[str, object, str]) -> Runs:
         runs = rounds.of(*place)
@@ -113,20 +118,49 @@ class Claim:
 def prove(
     claims: list[Claim], name: str, modes: list[str], timing: Timing, **settings: str
 ) -> Rounds:
-    """Measure the experiment *name* until all *claims* hold."""
+    """Measure the experiment *name* until all *claims* hold, or one is refuted."""
     experiment = replace(EXPERIMENTS[name], timing=timing)
     for parameter, values in settings.items():
         experiment = experiment.set(parameter, values.split(","))
     rounds = Rounds()
-    judged: list[tuple[bool, str]] = []
+    judged: list[tuple[bool | None, str]] = []
     for attempt in range(1, ATTEMPTS + 1):
         rounds.add(experiment, modes, attempt)
         judged = [claim.judge(rounds) for claim in claims]
         print(f"attempt {attempt}:", *(said for _, said in judged), sep="\n  ")  # noqa: T201
         if all(holds for holds, _ in judged):
             return rounds
+        if any(holds is False for holds, _ in judged):
+            break
     said = [said for holds, said in judged if not holds]
     pytest.fail("\n".join([*said, *sorted(rounds.notes)]), pytrace=False)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "wanted"), [(1.5, True), (0.5, False), (1.0, None)], ids=["holds", "fails", "open"]
+)
+def test_a_claim_is_refuted_by_an_interval_on_the_wrong_side(
+    ratio: float, wanted: bool | None
+) -> None:
+    ours, other = ("a", 1, "f"), ("b", 1, "f")
+    rounds = Rounds()
+    rounds._runs = {ours: [ratio * x for x in (0.99, 1.0, 1.01)], other: [1.0, 1.0, 1.0]}
+    assert Claim("a over b", ours, other, above=1.0).judge(rounds)[0] is wanted
+    assert Claim("b over a", other, ours, below=1.0).judge(rounds)[0] is wanted
+
+
+def test_what_is_refuted_is_not_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = []
+
+    def add(self: Rounds, _experiment: Experiment, _modes: list[str], seed: int) -> None:
+        measured.append(seed)
+        self._runs = {("a", 1, "f"): [0.5, 0.51, 0.52], ("b", 1, "f"): [1.0, 1.0, 1.0]}
+
+    monkeypatch.setattr(Rounds, "add", add)
+    claim = Claim("a over b", ("a", 1, "f"), ("b", 1, "f"), above=1.0)
+    with pytest.raises(pytest.fail.Exception, match="should be > 1"):
+        prove([claim], "churn", ["a", "b"], Timing(1, 0, 3))
+    assert measured == [1]
 
 
 def test_a_process_a_connection_costs_five_times_the_process_control_of_preforked_ones() -> None:

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ from typing import Any
 import pytest
 
 from echoservers.errors import ModeNotAvailable, OptionError
+from echoservers.lab.collect import Collection
 from echoservers.lab.custom import read_experiment
 from echoservers.lab.experiments import EXPERIMENTS
-from echoservers.lab.experiments.base import Sample
+from echoservers.lab.experiments.base import Sample, Timing
 from echoservers.lab.load import LoadPlan
 from echoservers.lab.locust import __main__ as program
 from echoservers.lab.locust import engine
+from echoservers.lab.ranking import beyond
 from support import ROOT
 
 needs_locust = pytest.mark.skipif(find_spec("locust") is None, reason="Locust is not installed")
@@ -153,7 +156,7 @@ def told(**changes: Any) -> dict[str, Any]:
         "version": "2.47.0",
         "workers": [
             {**worker, "replies": [[0, 600], [16, 500]]},
-            {**worker, "replies": [[1, 880]]},
+            {**worker, "replies": [[0, 880]]},  # as of a seventeenth worker
         ],
         "requests": 2000,
         "failures": 20,
@@ -200,12 +203,45 @@ def test_datagrams_without_a_reply_are_lost() -> None:
 
 @needs_locust
 def test_percentiles_are_as_locust_rounds_them_and_0_is_none() -> None:
-    sample = add_times(made())
+    sample = add_times(made(failures=0, errors={}))
     assert sample.figures == {"p90": 0.003, "p99": 0.12, "max": 1.2345}
-    assert sample.notes == [
-        "p50 is less than half a millisecond: 0 to Locust",
-        "p999 needs 10,000 samples a run: there were fewer",
-    ]
+    assert sample.rounded == {"p90": 0.0005, "p99": 0.005}
+    assert sample.withheld == {"p50": "p50 is less than half a millisecond: 0 to Locust"}
+    assert sample.notes == ["p999 needs 10,000 samples a run: there were fewer"]
+
+
+@needs_locust
+def test_a_percentile_that_failures_may_be_beyond_is_withheld() -> None:
+    """Of 2,000 requests 21 are just more than one in a hundred."""
+    assert "p99" in add_times(made()).figures
+    sample = add_times(made(failures=21))
+    assert set(sample.figures) == {"p90"}
+    assert sample.withheld["p99"] == (
+        "no p99: 21 of 2000 requests failed, of which Locust knows no time;"
+        " it would be that of the answered ones"
+    )
+    assert "max" in sample.withheld
+
+
+def test_what_is_rounded_alike_is_no_difference() -> None:
+    """One and two milliseconds may be 1.4 and 1.6."""
+
+    def runs(p50: float) -> list[Sample]:
+        figures = {"throughput": 100.0, "p50": p50}
+        return [Sample(dict(figures), rounded={"p50": 0.0005}) for _ in range(5)]
+
+    experiment = replace(EXPERIMENTS["scaling"], values=(1,), timing=Timing(1, 0, 5))
+    at = {"connections": 1, "size": 64}
+    collection = Collection(experiment, ["base", "b", "c"], baseline="base", references={}, seed=1)
+    for target, p50 in (("base", 0.001), ("b", 0.002), ("c", 0.004)):
+        for turn, sample in enumerate(runs(p50)):
+            collection.add(target, at, turn, sample)
+    found = collection.result()
+    assert {ratio.figure for ratio in found.ratios} == {"throughput"}
+    base, b, c = (cell.figures["p50"] for cell in found.cells)
+    assert (b.low, b.high) == (pytest.approx(0.0015), pytest.approx(0.0025))
+    assert not beyond(base, b, "less")
+    assert beyond(base, c, "less")
 
 
 @needs_locust

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -21,7 +22,7 @@ import echoservers
 from echoservers.lab import results
 from echoservers.lab.load import LoadError, LoadPlan
 from echoservers.lab.locust.engine import LocustEngine, LocustResult
-from support import ROOT, children_of, wait_until
+from support import ROOT, children_of, state_of, wait_until
 
 pytestmark = [
     pytest.mark.slow,
@@ -229,6 +230,41 @@ def test_a_plan_is_run_in_a_window_and_nothing_is_left() -> None:
     assert (result.errors, result.wrong, result.ended) == ({}, None, None)
     assert 0 < result.longest < result.seconds
     assert children_of(os.getpid()) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_nobody_loads_the_server_when_compare_has_been_killed(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    served = set[int]()
+
+    class Tells(echoservers.EchoHandler):
+        def setup(self) -> None:
+            super().setup()
+            served.add(id(self))
+
+        def finish(self) -> None:
+            super().finish()
+            served.discard(id(self))
+
+    with echoservers.start_server("threading-tcp", ("127.0.0.1", 0), Tells) as server:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "echoservers", "compare", f"--endpoint=it={server.endpoint()}",
+             "--engine", "locust", "--experiment", "scaling", "--set", "connections=4",
+             "--repeats", "1", "--duration", "300", "--output", str(tmp_path / "made")],
+            env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            wait_until(lambda: len(served) == 4, "all users are served", 60)
+            started = children_of(process.pid)
+            assert len(started) >= 2  # a master and a worker
+            process.send_signal(number)
+            assert process.wait(30) == (130 if number == signal.SIGTERM else -number)
+        finally:
+            process.kill()
+            process.wait()
+        wait_until(lambda: all(state_of(pid) in ("", "Z") for pid in started), "all end", 20)
+        wait_until(lambda: not served, "connections have ended", 20)
 
 
 def test_what_is_wrong_with_a_server_is_told() -> None:

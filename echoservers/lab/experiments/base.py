@@ -34,6 +34,8 @@ class Sample:
     withheld: dict[str, str] = field(default_factory=dict)
     """Figures that this run cannot tell but that would not be good, and why: the median of the
     other runs would hide it, so the cell has none of them."""
+    rounded: dict[str, float] = field(default_factory=dict)
+    """Figures that are known to so much either way, whatever the other runs say."""
 
 
 @dataclass(frozen=True)

@@ -88,10 +88,19 @@ def _measure_idle(bench: "Bench", parameters: Parameters) -> Sample:
             f"{wanted} connections need more than the {limit} descriptors that `ulimit -n` allows"
         )
         return Sample(notes=[note], limited_by="descriptors")
+    try:
+        return _with_crowd(bench, wanted)
+    except crowd.WrongReply as error:
+        return Sample(error=bench.explained(str(error)))
+
+
+def _with_crowd(bench: "Bench", wanted: int) -> Sample:
     idle = bench.once("crowd", lambda: bench.keep(crowd.Crowd(bench.endpoint)))
     in_time = idle.grow(wanted, bench.now() + CROWD_TIME)
     sample = Sample()
     look = bench.look()
+    # Afterwards: who is there now was there then, and who was let go costs nothing.
+    ended = idle.drop_ended()
     if look is not None:
         sample.figures = {
             "memory_pss": float(look.memory.pss),
@@ -107,8 +116,9 @@ def _measure_idle(bench: "Bench", parameters: Parameters) -> Sample:
     if len(idle) < wanted:
         sample.limited_by = "time"  # it was waited for the next one to be answered
         sample.notes.append(
-            f"{len(idle)} of {wanted} idle clients were taken"
+            f"{len(idle) + ended} of {wanted} idle clients were taken"
             + ("" if in_time else f" within {CROWD_TIME:g} s")
+            + (f"; {ended} of them were let go before all had come" if ended else "")
         )
     else:
         try:
@@ -161,6 +171,9 @@ def _measure_backlog(bench: "Bench", parameters: Parameters) -> Sample:
     if size + SPARE_DESCRIPTORS > limit:
         return Sample(notes=[f"`ulimit -n` allows {limit}"], limited_by="descriptors")
     arrivals = crowd.burst(bench.endpoint, size, RETRANSMITTED)
+    wrong = next((arrival.wrong for arrival in arrivals if arrival.wrong is not None), None)
+    if wrong is not None:
+        return Sample(error=bench.explained(str(wrong)))
     connected = np.array([a.connected for a in arrivals if a.connected is not None])
     answered = np.array(list(crowd.answered(arrivals)))
     refused = sum(arrival.refused for arrival in arrivals)

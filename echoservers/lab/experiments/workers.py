@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 
 __all__ = ["FAIRNESS", "TIMELINE"]
 
+UNKNOWN = (
+    "no jain_index: how many workers this server has is not known, and those who served nobody"
+    " would be missing in it"
+)
+
 MOST_SHOWN = 64  # workers in a picture: of a thread or a process a client there are hundreds
 
 
@@ -30,9 +35,15 @@ def _measure_fairness(bench: "Bench", parameters: Parameters) -> Sample:
         return Sample(error=bench.explained(str(error)))
     places = [bench.worker_of(v.pid, v.thread) for v in visits]
     served = Counter(places)
-    idle = max(0, bench.workers() - len(served))
+    standing = bench.workers()
+    idle = max(0, (standing or 0) - len(served))
     counts = [*sorted(served.values(), reverse=True), *[0] * idle]
-    sample = Sample({"jain_index": jain_index(counts), "workers": float(len(served))})
+    sample = Sample()
+    if standing is None:
+        sample.withheld["jain_index"] = UNKNOWN
+    else:
+        sample.figures["jain_index"] = jain_index(counts)
+    sample.figures["workers"] = float(len(served))
     sample.figures["connections_per_second"] = len(visits) / _span(visits)
     if idle:
         sample.notes.append(f"{idle} of {len(counts)} workers served nobody")

@@ -11,3 +11,7 @@ Only `users`, `window` and `locustfile` import Locust.
 Locust puts this directory on the import path of its processes: no module here may have the
 name of one that is imported by its full name elsewhere.
 """
+
+DRIVEN = "ECHOSERVERS_LOCUST_DRIVEN"
+"""Set in the environment by who drives Locust by its standard input.  It is no option, as a
+worker has those only when it has found its master, and until then it must be watched, too."""

@@ -10,6 +10,7 @@ Each load has processes of its own, so that nothing is left of the one before.
 import contextlib
 import importlib.metadata
 import json
+import math
 import os
 import select
 import signal
@@ -35,6 +36,7 @@ from ..load.calibration import LIMIT
 from ..load.datagrams import LOSS_TIME
 from ..load.run import PHASES, program_environment
 from ..stats import needed_samples
+from . import DRIVEN
 from .__main__ import LOCUSTFILE
 
 if TYPE_CHECKING:
@@ -51,12 +53,17 @@ GRACE = 2 * WORKERS_TIME + 15.0
 
 CANNOT = (
     "the load is made by Locust {version}: it rounds percentiles to whole milliseconds, from"
-    " 100 ms on to two digits; times to connect, ages of messages that were never answered and a"
+    " 100 ms on to two digits, so their intervals are as much wider and there are no ratios of"
+    " them; what fails has no time to it, so a percentile that failures could be beyond is left"
+    " out; times to connect, ages of messages that were never answered and a"
     " measured ceiling of the generator it does not have; that it was the bottleneck is told by"
     " the processor time of its workers alone"
 )
 
-ROUNDED = 0.0005
+STEPS = ((0.1, 0.001), (1.0, 0.01), (10.0, 0.1), (math.inf, 1.0))
+"""Seconds: below the first Locust rounds to the second (locust/stats.py, `StatsEntry`)."""
+
+ROUNDED = STEPS[0][1] / 2
 """Seconds: what takes less is 0 ms to Locust."""
 
 
@@ -64,8 +71,8 @@ ROUNDED = 0.0005
 class LocustResult(LoadResult):
     """What Locust says of a plan; there are no samples, so all arrays of them are empty."""
 
-    replies: dict[int, int] = field(default_factory=dict)
-    """How many each user had, by its number."""
+    replies: list[int] = field(default_factory=list)
+    """How many each user had that was served."""
     percentiles: dict[str, float] = field(default_factory=dict)
     """In seconds, by their names, as Locust has rounded them."""
     longest: float = 0.0
@@ -79,7 +86,7 @@ class LocustResult(LoadResult):
 
     def by_client(self) -> Any:
         counts: Any = np.zeros(self.plan.connections, np.int64)
-        counts[: len(self.replies)] = list(self.replies.values())
+        counts[: len(self.replies)] = self.replies
         return counts
 
 
@@ -116,14 +123,22 @@ class LocustEngine:
 
     def add_times(self, sample: Sample, result: LoadResult) -> None:
         assert isinstance(result, LocustResult)
+        failed = result.sent - result.received
         for name, quantile in PERCENTILES.items():
+            found = result.percentiles[name]
             if result.received < needed_samples(quantile):
                 sample.notes.append(too_few(name, quantile))
-            elif result.percentiles[name] < ROUNDED:
-                sample.notes.append(f"{name} is less than half a millisecond: 0 to Locust")
+            elif failed > (1 - quantile) * result.sent:
+                sample.withheld[name] = _failed(name, failed, result.sent)
+            elif found < ROUNDED:
+                sample.withheld[name] = f"{name} is less than half a millisecond: 0 to Locust"
             else:
-                sample.figures[name] = result.percentiles[name]
-        if result.received:
+                sample.figures[name] = found
+                # What was rounded up to a limit has had the step below it, which is smaller.
+                sample.rounded[name] = next(step for below, step in STEPS if found < below) / 2
+        if failed:
+            sample.withheld["max"] = _failed("max", failed, result.sent)
+        elif result.received:
             sample.figures["max"] = result.longest
 
     def limit(
@@ -137,10 +152,18 @@ class LocustEngine:
         return [CANNOT.format(version=importlib.metadata.version("locust"))]
 
 
+def _failed(name: str, failed: int, requests: int) -> str:
+    return (
+        f"no {name}: {failed} of {requests} requests failed, of which Locust knows no time;"
+        " it would be that of the answered ones"
+    )
+
+
 def _result(plan: LoadPlan, told: dict[str, Any], processors: int) -> LocustResult:
     workers = told["workers"]
     received = told["requests"] - told["failures"]
-    replies = dict(pair for worker in workers for pair in worker["replies"])
+    # Not by their numbers: those of a seventeenth worker are of another one, too.
+    replies = [number for worker in workers for _user, number in worker["replies"]]
     nothing = np.zeros(0)
     errors = told["errors"]
     lost = 0 if plan.transport in STREAMS else sum(n for e, n in errors.items() if "lost" in e)
@@ -306,7 +329,7 @@ def _environment(home: str) -> dict[str, str]:
     kept = {k: v for k, v in program_environment().items() if not k.startswith("LOCUST_")}
     # By default it begins after a second, whether all users are there or not.
     kept["LOCUST_WAIT_FOR_WORKERS_REPORT_AFTER_RAMP_UP"] = str(WORKERS_TIME)
-    return {**kept, "HOME": home}
+    return {**kept, "HOME": home, DRIVEN: "yes"}
 
 
 def _free_port() -> int:

@@ -6,11 +6,15 @@ how long that was by their own clocks, what it cost, and whom it served; so Locu
 figures are those of the window.
 
 The master writes how far it is, a word a line, and at the end the result as one line of
-JSON, to its standard output.  Between ``finished`` and the result it waits for a line, or
-the end, of its standard input, so that the server can be looked at while all users stand.
+JSON, to its standard output.  Between ``finished`` and the result it waits for a line of its
+standard input, so that the server can be looked at while all users stand.
+
+Master and workers end where their standard input does: whoever drives them is gone then, maybe
+killed, and nobody else would ever stop the load.
 """
 
 import json
+import os
 import sys
 import time
 from collections import Counter
@@ -22,6 +26,8 @@ from gevent.event import Event
 from gevent.socket import wait_read
 from locust import events
 from locust.runners import MasterRunner, WorkerRunner
+
+from . import DRIVEN
 
 __all__ = ["WINDOW", "Window"]
 
@@ -66,6 +72,23 @@ class Window:
 WINDOW = Window()
 """That of this process."""
 
+ASKED = Event()
+"""Whether the driver has said that the result can be told."""
+
+
+def _follow_driver() -> None:
+    """Read what the driver says; at its end, end this process as it stands."""
+    stdin = sys.stdin.fileno()
+    while True:
+        wait_read(stdin)
+        if not os.read(stdin, 4096):
+            os._exit(1)  # sys.exit would end one greenlet alone
+        ASKED.set()
+
+
+if DRIVEN in os.environ:
+    gevent.spawn(_follow_driver)
+
 
 class _Master:
     """Opens and closes the windows of the workers, and writes what came of it."""
@@ -94,7 +117,8 @@ class _Master:
         self._all_ended.wait(ANSWER_TIME)
         _say("measured")
         _say("finished")
-        wait_read(sys.stdin.fileno())
+        if DRIVEN in os.environ:
+            ASKED.wait()
         _say(json.dumps(self._result()))
         self._runner.quit()
 
