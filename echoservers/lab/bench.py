@@ -6,6 +6,7 @@ of) is kept here, and goes when the server has gone.
 """
 
 import contextlib
+import errno
 import signal
 import time
 from collections.abc import Callable
@@ -39,6 +40,9 @@ PEAK_SHARE = 0.5  # of a cell's time, to find out what the peak is
 
 STALL_SHARE = 0.1
 """Of the window, by which its end may come late: CPU time of then is of no message counted."""
+
+OWN_FAILURES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
+"""What a call of ours fails by for want of something here: no server makes them."""
 
 NOT_ALL = (
     "not all clients were served, so there is no p50, p90, p99, p99.9 or max: those who wait have"
@@ -183,6 +187,7 @@ class Bench:
         :param may_be_silent: whether it is no fault that nobody is answered.
         :param plan: of `LoadPlan`, what is not as usual.
         :raises CellError: it has ended, hangs, or answers something else.
+        :raises LoadError: the generator could not do it; also an `OSError` of its start.
         """
         plan = {"duration": self.duration, "warmup": self.warmup, **plan}
         plan.setdefault("timeout", plan["duration"] + 2 if may_be_silent else self.timeout)
@@ -198,10 +203,7 @@ class Bench:
 
     def _load(self, plan: LoadPlan) -> Loaded:
         meter = Meter(self._watch)
-        try:
-            result = self._engine.run(plan, self._generator_cpus(), meter.phase)
-        except LoadError as error:
-            raise self.failed(str(error)) from error
+        result = self._engine.run(plan, self._generator_cpus(), meter.phase)
         if result.wrong is not None:
             raise self.failed(f"a reply differs: {result.wrong}")
         if self._running.has_ended:
@@ -319,6 +321,17 @@ class Bench:
         """That *what* went wrong, to be raised."""
         text = self.explained(what)  # which gives it the time to have ended
         return CellError(text, self.limited_by())
+
+    def own_failure(self, error: LoadError | OSError) -> str:
+        """That our own side failed by *error*.
+
+        :raises CellError: it may have been the server.
+        """
+        what = getattr(error, "strerror", None) or str(error)
+        ours = isinstance(error, LoadError) or error.errno in OWN_FAILURES
+        if self._running.has_ended or not ours:
+            raise self.failed(what) from error
+        return f"the load generator failed, and not {self.target.name}: {what}"
 
     def explained(self, what: str) -> str:
         """*what* went wrong, with how the server has ended and its last words."""

@@ -50,6 +50,10 @@ class Collection:
         samples = self._samples.get(_key(target, parameters), [])
         return any(sample is not None and sample.error for sample in samples)
 
+    def measured(self, target: str, parameters: Parameters) -> bool:
+        """Whether there is a run of this cell."""
+        return any(self._samples.get(_key(target, parameters), []))
+
     def result(self) -> results.Experiment:
         """What there is so far."""
         made = self._experiment
