@@ -32,8 +32,8 @@ class Sample:
     limited_by: str | None = None
     error: str | None = None
     withheld: dict[str, str] = field(default_factory=dict)
-    """Figures that this run cannot tell but that would not be good, and why: the median of the
-    other runs would hide it, so the cell has none of them."""
+    """Figures that this run cannot tell, and why: those of the other runs would be chosen by
+    their outcome, so the cell has none of them."""
 
 
 @dataclass(frozen=True)

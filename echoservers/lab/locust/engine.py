@@ -118,7 +118,7 @@ class LocustEngine:
         assert isinstance(result, LocustResult)
         for name, quantile in PERCENTILES.items():
             if result.received < needed_samples(quantile):
-                sample.notes.append(too_few(name, quantile))
+                sample.withheld[name] = too_few(name, quantile)
             elif result.percentiles[name] < ROUNDED:
                 sample.notes.append(f"{name} is less than half a millisecond: 0 to Locust")
             else:
