@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from ..errors import EchoServersError
@@ -22,11 +23,11 @@ from .engines import PERCENTILES, Engine, OwnGenerator, add_percentiles
 from .environment import Pinning
 from .experiments.base import Sample, Timing
 from .handlers import WORK_HANDLER
-from .limits import oom_kills, what_limits
+from .limits import oom_kills, usable_by, what_limits
 from .load import Ceiling, LoadError, LoadPlan, LoadResult, run_load
 from .meter import Meter, Usage
 
-__all__ = ["Bench", "CellError", "Loaded", "prepared"]
+__all__ = ["Bench", "CellError", "Loaded", "has_lock", "prepared"]
 
 T = TypeVar("T")
 
@@ -102,6 +103,11 @@ def prepared(target: Target, options: dict[str, Any], works: bool) -> Target:
     if works:
         target = target._replace(command=(*target.command, "--handler", WORK_HANDLER))
     return target
+
+
+def has_lock(target: Target) -> bool:
+    """Whether a process of *target* is one of Python's, of which one thread runs at a time."""
+    return target.mode is not None or Path((*target.command, "")[0]).name.startswith("python")
 
 
 class Bench:
@@ -280,8 +286,7 @@ class Bench:
         sample.figures["throughput"] = result.throughput
         if self._add_clients(sample, loaded):
             self._engine.add_times(sample, result)
-        if result.received:
-            _add_costs(sample, loaded)
+        _add_costs(sample, loaded)
         if loaded.standing is not None:
             sample.figures["threads"] = float(loaded.standing.threads)
             sample.figures["processes"] = float(loaded.standing.processes)
@@ -295,11 +300,14 @@ class Bench:
         sample.limited_by = what_limits(
             result,
             server_share=None if cpu is None or usage is None else cpu / usage.seconds,
-            server_cpus=self._server_cpus,
-            processes=1 if loaded.standing is None else loaded.standing.processes,
+            usable=self._usable(loaded.standing),
             generator=why,
         )
         return sample
+
+    def _usable(self, standing: Snapshot | None) -> int:
+        processes, threads = (standing.processes, standing.threads) if standing else (1, 1)
+        return usable_by(self._server_cpus, processes, threads, has_lock(self.target))
 
     @staticmethod
     def _add_clients(sample: Sample, loaded: Loaded) -> bool:
@@ -356,7 +364,9 @@ class Bench:
 
 def _add_costs(sample: Sample, loaded: Loaded) -> None:
     figures, result, usage = sample.figures, loaded.result, loaded.usage
-    figures["generator_cpu_per_message"] = result.cpu_seconds / result.received
+    if not result.throughput:  # all replies came after the window, in which CPU time is counted
+        return
+    figures["generator_cpu_per_message"] = result.cpu_seconds / result.throughput / result.seconds
     if usage is None:
         return
     if usage.seconds > (1 + STALL_SHARE) * result.seconds:
@@ -366,7 +376,7 @@ def _add_costs(sample: Sample, loaded: Loaded) -> None:
         )
         return
     # The server may be looked at a little before and after the window that is counted.
-    messages = result.received / result.seconds * usage.seconds
+    messages = result.throughput * usage.seconds
     for name, value in (
         ("server_cpu_per_message", usage.server_cpu),
         ("machine_cpu_per_message", usage.machine_cpu),

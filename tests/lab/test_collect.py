@@ -13,7 +13,7 @@ from echoservers.lab.collect import Collection
 from echoservers.lab.engines import add_percentiles
 from echoservers.lab.environment import describe, kept_on, noise, plan_pinning, usable_cpus
 from echoservers.lab.experiments import EXPERIMENTS, Experiment, Sample, Timing
-from echoservers.lab.limits import what_limits
+from echoservers.lab.limits import usable_by, what_limits
 from echoservers.lab.notes import alike
 
 
@@ -138,27 +138,42 @@ def test_notes_that_differ_in_a_number_are_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("received", "share", "cpus", "processes", "generator", "said"),
+    ("received", "share", "usable", "generator", "offered", "said"),
     [
-        (0, 0.1, 1, 1, None, "time"),
-        (9, 0.95, 1, 1, None, "server"),
-        (9, 0.95, 1, 1, "busy", "server"),
-        (9, 0.5, 1, 1, "busy", "generator"),
-        (9, 0.95, 4, 1, None, "server"),  # one process of Python is one processor
-        (9, 0.95, 4, 5, None, None),
-        (9, 3.7, 4, 5, None, "server"),
-        (9, None, 1, 1, "busy", "generator"),
-        (9, None, 1, 1, None, None),
+        (0, 0.1, 1, None, False, "time"),
+        (9, 0.95, 1, None, False, "server"),
+        (9, 0.95, 1, "busy", False, "server"),
+        (9, 0.95, 1, "late", True, "generator"),  # its times are those of the generator
+        (9, 0.95, 1, None, True, "server"),
+        (9, 0.5, 1, "busy", False, "generator"),
+        (9, 0.95, 4, None, False, None),
+        (9, 3.7, 4, None, False, "server"),
+        (9, None, 1, "busy", False, "generator"),
+        (9, None, 1, None, False, None),
     ],
 )
 def test_who_set_the_pace(
-    received: int, share: float, cpus: int, processes: int, generator: str, said: str
+    received: int, share: float, usable: int, generator: str, offered: bool, said: str
 ) -> None:
-    result: Any = SimpleNamespace(received=received)
-    found = what_limits(
-        result, server_share=share, server_cpus=cpus, processes=processes, generator=generator
-    )
+    result: Any = SimpleNamespace(received=received, plan=SimpleNamespace(is_scheduled=offered))
+    found = what_limits(result, server_share=share, usable=usable, generator=generator)
     assert found == said
+
+
+@pytest.mark.parametrize(
+    ("cpus", "processes", "threads", "lock", "said"),
+    [
+        (4, 1, 50, True, 1),
+        (4, 1, 50, False, 4),  # as of a server in Go or Java
+        (4, 1, 1, False, 1),
+        (4, 3, 3, True, 3),
+        (2, 5, 50, True, 2),
+    ],
+)
+def test_how_many_processors_a_server_can_use(
+    cpus: int, processes: int, threads: int, lock: bool, said: int
+) -> None:
+    assert usable_by(cpus, processes, threads, lock) == said
 
 
 def test_the_kernels_killings_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
