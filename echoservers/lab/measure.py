@@ -23,7 +23,16 @@ from .environment import Pinning, describe, kept_on, plan_pinning, usable_cpus
 from .experiments import Experiment, Parameters, Sample
 from .handlers import WORK_HANDLER
 from .load import Ceiling, LoadError, LoadPlan, calibrate
-from .planning import Study, Visit, planned_visits, reference_of, references, targets_of, visits_of
+from .planning import (
+    Study,
+    Visit,
+    check_options,
+    planned_visits,
+    reference_of,
+    references,
+    targets_of,
+    visits_of,
+)
 from .visits import understands
 
 __all__ = ["Listener", "Study", "Visit", "measure", "planned_visits", "reference_of", "subject_of"]
@@ -68,11 +77,13 @@ def measure(
 
     :param keep: called with the results after every cell; what it raises ends the run.
     :returns: the results; ``finished`` is true.
+    :raises OptionError: no target has an option that an experiment demands.
     """
     pinning = plan_pinning(usable_cpus())
     for target in study.targets:  # a class counts the processors when it is made
         if target.mode is not None:
             server_class(parse_mode_spec(target.mode)[0].name)
+    check_options(study)
     environment = describe(pinning)
     with kept_on(pinning and pinning.generator):
         return _measure(study, listener, keep, pinning, environment)

@@ -6,6 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ..errors import OptionError
+from ..hints import did_you_mean
+from ..options import options_of
+from ..registry import parse_mode_spec, server_class
 from ..targets import Target
 from .engines import Engine, OwnGenerator
 from .experiments import Experiment
@@ -13,6 +17,7 @@ from .experiments import Experiment
 __all__ = [
     "Study",
     "Visit",
+    "check_options",
     "planned_visits",
     "reference_of",
     "references",
@@ -57,6 +62,20 @@ class Visit:
         timing = self.experiment.timing
         loads = self.load_seconds + timing.warmup + timing.duration if timing.duration else 0.0
         return SERVER_TIME + sum(loads + self.experiment.takes(cell) for cell in self.cells)
+
+
+def check_options(study: Study) -> None:
+    """See that no option that a user asked for is left out by every target.
+
+    :raises OptionError: one is.
+    """
+    for experiment in study.experiments:
+        modes = [t.mode for t in targets_of(study, experiment) if t.mode is not None]
+        classes = [server_class(parse_mode_spec(mode)[0].name) for mode in modes]
+        known = sorted({name for cls in classes for name in options_of(cls)})
+        for name in sorted(experiment.demanded.difference(known)):
+            hint = did_you_mean(name, known) or f"; known are {', '.join(known) or 'none'}"
+            raise OptionError(f"{experiment.name}: no target has the option {name!r}{hint}")
 
 
 def planned_visits(study: Study) -> list[Visit]:

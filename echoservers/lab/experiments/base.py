@@ -88,6 +88,8 @@ class Experiment:
     transports: frozenset[str] = ANY
     options: Callable[[Parameters], dict[str, Any]] = _no_options
     """What our servers are started with; those that a mode does not have are left out."""
+    demanded: frozenset[str] = frozenset()
+    """Those options that a target at least must have, as the user has asked for them."""
     works: bool = False
     """Whether the server must do work for a message, as `lab.handlers` has it."""
     plain: bool = False
