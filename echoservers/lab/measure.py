@@ -24,6 +24,7 @@ from .experiments import Experiment, Parameters, Sample
 from .handlers import WORK_HANDLER
 from .load import Ceiling, LoadError, LoadPlan, calibrate
 from .planning import (
+    Kind,
     Study,
     Visit,
     check_options,
@@ -153,6 +154,8 @@ class _Run:
         self._works: dict[Target, bool] = {}
         self._server_cpus = len(usable_cpus() if pinning is None else pinning.server)
         self._ceilings: dict[tuple[Any, ...], Ceiling | None] = {}
+        self._kinds: set[Kind] = set()
+        """Those of the planned calibrations that have been made."""
 
     def measure(self, experiment: Experiment) -> None:
         """All rounds of one experiment."""
@@ -172,7 +175,7 @@ class _Run:
             seed=self._study.seed,
         )
         self._found.experiments.append(collection.result())
-        for visit in visits_of(self._study, experiment):
+        for visit in visits_of(self._study, experiment, self._kinds):
             self._listener.ended(self._visit(visit, collection))
 
     def _visit(self, visit: Visit, collection: Collection) -> Visit:

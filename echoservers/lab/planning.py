@@ -13,6 +13,7 @@ from ..registry import parse_mode_spec, server_class
 from ..targets import Target
 from .engines import Engine, OwnGenerator
 from .experiments import Experiment
+from .load import LoadPlan
 
 __all__ = [
     "Study",
@@ -30,6 +31,13 @@ REFERENCE = " (reference)"
 
 SERVER_TIME = 0.4
 """Seconds for a server to start and to end: an interpreter, and its imports."""
+
+
+CALIBRATION_TIME = 0.8
+"""Seconds of a calibration: its run, and the start of a generator and a reflector."""
+
+Kind = tuple[Any, ...]
+"""Of load: shape, transport, connections, size, pipeline."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +63,16 @@ class Visit:
     cells: list[dict[str, Any]]
     options: dict[str, Any]
     load_seconds: float = OwnGenerator.seconds
+    calibrations: int = 0
+    """Of the generator, which are made when a kind of load is first put on."""
 
     @property
     def seconds(self) -> float:
         """About how long it takes, on a machine that is quiet."""
         timing = self.experiment.timing
         loads = self.load_seconds + timing.warmup + timing.duration if timing.duration else 0.0
-        return SERVER_TIME + sum(loads + self.experiment.takes(cell) for cell in self.cells)
+        before = SERVER_TIME + self.calibrations * CALIBRATION_TIME
+        return before + sum(loads + self.experiment.takes(cell) for cell in self.cells)
 
 
 def check_options(study: Study) -> None:
@@ -80,7 +91,8 @@ def check_options(study: Study) -> None:
 
 def planned_visits(study: Study) -> list[Visit]:
     """All that is going to be done, in its order."""
-    return [visit for each in study.experiments for visit in visits_of(study, each)]
+    known: set[Kind] = set()
+    return [visit for each in study.experiments for visit in visits_of(study, each, known)]
 
 
 def reference_of(experiment: Experiment, transport: str) -> Target | None:
@@ -114,8 +126,11 @@ def _renamed(study: Study, reference: Target) -> Target:
     return reference._replace(name=name)
 
 
-def visits_of(study: Study, experiment: Experiment) -> Iterator[Visit]:
-    """What is measured, round by round, in the order in which it is."""
+def visits_of(study: Study, experiment: Experiment, known: set[Kind]) -> Iterator[Visit]:
+    """What is measured, round by round, in the order in which it is.
+
+    :param known: the kinds of load that the generator is calibrated for; more are added.
+    """
     order = random.Random(f"{study.seed} {experiment.name}")
     for turn in range(experiment.timing.repeats):
         targets = targets_of(study, experiment)
@@ -125,7 +140,27 @@ def visits_of(study: Study, experiment: Experiment) -> Iterator[Visit]:
             if not experiment.ordered:
                 order.shuffle(cells)
             for visit in _by_options(experiment, turn, target, cells):
-                yield replace(visit, load_seconds=study.engine.seconds)
+                new = _kinds(study, visit) - known
+                known |= new
+                yield replace(visit, load_seconds=study.engine.seconds, calibrations=len(new))
+
+
+def _kinds(study: Study, visit: Visit) -> set[Kind]:
+    """What the generator has to be calibrated for, as far as the parameters tell."""
+    experiment = visit.experiment
+    if not (isinstance(study.engine, OwnGenerator) and experiment.timing.duration):
+        return set()
+    words = {experiment.name, experiment.fixed.get("shape")}
+    if experiment.works or words & {"open", "datagram"}:
+        return set()  # so slow that the generator is far from its ceiling, or it is given its pace
+    shape = "churn" if "churn" in words else "closed"
+    return {
+        (
+            *(shape, visit.target.transport, cell.get("connections", cell.get("clients"))),
+            *(cell.get("size", LoadPlan.size), cell.get("pipeline", LoadPlan.pipeline)),
+        )
+        for cell in visit.cells
+    }
 
 
 def references(experiment: Experiment, targets: Sequence[Target]) -> Iterator[tuple[str, str]]:

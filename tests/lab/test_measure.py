@@ -10,7 +10,7 @@ import pytest
 
 from echoservers.lab.bench import Bench
 from echoservers.lab.experiments import EXPERIMENTS, Parameters, Sample
-from echoservers.lab.load import LoadError
+from echoservers.lab.load import Ceiling, LoadError, LoadPlan
 from echoservers.lab.measure import Study, planned_visits, subject_of
 from echoservers.lab.results import Cell, Results
 from echoservers.targets import Target
@@ -356,6 +356,26 @@ def test_every_round_has_every_target_once_in_an_order_of_its_own() -> None:
     assert len({tuple(names) for names in rounds}) > 1
     assert plan(seed=1) == order
     assert plan(seed=2) != order
+
+
+def test_the_calibrations_of_the_generator_are_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[LoadPlan] = []
+
+    def calibrated(plan: LoadPlan, _cpus: object) -> Ceiling:
+        made.append(plan)
+        kind = plan.shape, plan.transport, plan.connections, plan.size, plan.pipeline
+        return Ceiling(*kind, rate=1e9)
+
+    monkeypatch.setattr("echoservers.lab.measure.calibrate", calibrated)
+    experiments = [short("scaling", connections="1,2"), short("size"), short("churn")]
+    experiments += [short("latency", percent="50"), short("datagram", rate="500"), short("work")]
+    targets = [Target.of_mode(name) for name in ("epoll-tcp", "threading-tcp", "threading-udp")]
+    _, listener = run(targets, *experiments)
+    planned = sum(visit.calibrations for visit in listener.visits)
+    assert planned == len(made)
+    ones = [visit for visit in listener.visits if visit.calibrations]
+    plain = [replace(visit, calibrations=0).seconds for visit in ones]
+    assert sum(v.seconds for v in ones) == pytest.approx(sum(plain) + 0.8 * planned)
 
 
 def test_what_was_measured_is_kept_after_every_cell() -> None:
