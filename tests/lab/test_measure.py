@@ -10,7 +10,7 @@ import pytest
 
 from echoservers.lab.bench import Bench
 from echoservers.lab.experiments import EXPERIMENTS, Parameters, Sample
-from echoservers.lab.load import Ceiling, LoadError, LoadPlan
+from echoservers.lab.load import LoadError
 from echoservers.lab.measure import Study, planned_visits, subject_of
 from echoservers.lab.results import Cell, Results
 from echoservers.targets import Target
@@ -253,11 +253,13 @@ def first(target: Target, *connections: int, repeats: int = 1) -> dict[str, Any]
     values = ",".join(str(value) for value in (1, 2, 4, 8, 9, 10, 11))
     made = short("scaling", connections=values)
     made = replace(made, timing=replace(made.timing, repeats=repeats))
-    for seed in itertools.count(1):
+
+    def begins(seed: int) -> set[int]:
         visit = planned_visits(Study([target], [made], seed=seed))[0]
-        if {c["connections"] for c in visit.cells[: len(connections)]} == set(connections):
-            return {"experiment": made, "seed": seed}
-    raise AssertionError("count ends")
+        return {cell["connections"] for cell in visit.cells[: len(connections)]}
+
+    seeds = (seed for seed in itertools.count(1) if begins(seed) == set(connections))
+    return {"experiment": made, "seed": next(seeds)}
 
 
 def broken(text: str, folder: Path, *connections: int, repeats: int = 1) -> dict[Any, Cell]:
@@ -338,44 +340,7 @@ def test_a_server_that_runs_already_is_measured_and_left_alone() -> None:
         assert subject_of(target).command is None
 
 
-# --- the order ---------------------------------------------------------------------------
-
-
-def plan(seed: int) -> list[tuple[str, int, str]]:
-    targets = [Target.of_mode(name) for name in ("tcp", "threading-tcp", "epoll-tcp")]
-    experiment = EXPERIMENTS["scaling"]
-    study = Study(targets, [experiment], seed=seed)
-    return [(v.experiment.name, v.turn, v.target.name) for v in planned_visits(study)]
-
-
-def test_every_round_has_every_target_once_in_an_order_of_its_own() -> None:
-    order = plan(seed=1)
-    rounds = [[name for _, turn, name in order if turn == n] for n in range(5)]
-    assert all(sorted(names) == ["epoll-tcp", "tcp", "threading-tcp"] for names in rounds)
-    assert [turn for _, turn, _ in order] == sorted(turn for _, turn, _ in order)
-    assert len({tuple(names) for names in rounds}) > 1
-    assert plan(seed=1) == order
-    assert plan(seed=2) != order
-
-
-def test_the_calibrations_of_the_generator_are_planned(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[LoadPlan] = []
-
-    def calibrated(plan: LoadPlan, _cpus: object) -> Ceiling:
-        made.append(plan)
-        kind = plan.shape, plan.transport, plan.connections, plan.size, plan.pipeline
-        return Ceiling(*kind, rate=1e9)
-
-    monkeypatch.setattr("echoservers.lab.measure.calibrate", calibrated)
-    experiments = [short("scaling", connections="1,2"), short("size"), short("churn")]
-    experiments += [short("latency", percent="50"), short("datagram", rate="500"), short("work")]
-    targets = [Target.of_mode(name) for name in ("epoll-tcp", "threading-tcp", "threading-udp")]
-    _, listener = run(targets, *experiments)
-    planned = sum(visit.calibrations for visit in listener.visits)
-    assert planned == len(made)
-    ones = [visit for visit in listener.visits if visit.calibrations]
-    plain = [replace(visit, calibrations=0).seconds for visit in ones]
-    assert sum(v.seconds for v in ones) == pytest.approx(sum(plain) + 0.8 * planned)
+# --- what is kept -------------------------------------------------------------------------
 
 
 def test_what_was_measured_is_kept_after_every_cell() -> None:
