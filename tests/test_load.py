@@ -126,6 +126,19 @@ def test_churn_of_so_many_requests_ends_with_the_last(folder: Path) -> None:
     assert result.seconds < 15
 
 
+def test_requests_of_the_warm_up_are_not_counted(folder: Path) -> None:
+    with serving("epoll-tcp", folder) as server:
+        at = endpoint_of("epoll-tcp", server)
+        for requests in (2, 20):  # fewer than clients, and more
+            plan = LoadPlan(at, "churn", 5, requests=requests, warmup=0.3, duration=20)
+            before = server.stats()["accepted"]
+            result = run_load(plan)
+            check(result)
+            assert requests <= result.received < requests + plan.connections
+            assert 0 < result.seconds < 15
+            assert server.stats()["accepted"] - before > requests + 5
+
+
 @pytest.mark.parametrize("mode", DATAGRAMS)
 @pytest.mark.parametrize("size", [1, 64, 8000])
 def test_closed_datagrams(mode: str, size: int, folder: Path) -> None:

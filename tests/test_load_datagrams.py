@@ -1,15 +1,18 @@
 """Datagrams of a load that are lost, late, doubled or in nobody's room."""
 
+import json
 import os
 import socket
 from array import array
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from echoservers.lab.load import LoadPlan, datagrams
+from echoservers.lab.load import LoadPlan, LoadResult, datagrams, run_load
 from echoservers.lab.load.datagrams import ClosedDatagrams, OpenDatagrams
 from echoservers.lab.load.loop import Loop, RunEnded, WrongReply, clock
+from echoservers.lab.load.result import read_result
 from load_pairs import Pairs, a_loop, goes_on, turns
 from support import PATIENCE
 
@@ -60,11 +63,11 @@ def test_a_datagram_that_was_given_up_is_not_taken_for_another(
     monkeypatch.setattr(datagrams, "LOSS_TIME", 0.2)
     (client,) = load._clients
     loop.step(client._socket.fileno())  # for nothing: it waits on
-    assert client.lost == 0
+    assert not client.losses
     monkeypatch.setattr(datagrams, "LOSS_TIME", 0.0)
     client.look(clock())
     second = peer.recv(100)
-    assert (client.lost, len(client.ends)) == (1, 0)
+    assert (len(client.losses), len(client.ends)) == (1, 0)
     monkeypatch.setattr(datagrams, "LOSS_TIME", PATIENCE)
     peer.send(first)  # late
     turns(loop)
@@ -142,3 +145,50 @@ def test_what_never_began_has_no_times(loop: Loop, messages: Pairs) -> None:
     told, arrays = OpenDatagrams(loop, messages, plan, spin=False).outcome()  # type: ignore[arg-type]
     assert told == {"samples": "datagram", "connected": 1}
     assert arrays == {"due": array("d"), "left": array("d"), "ends": array("d")}
+
+
+def read(shape: str, told: dict[str, Any], **arrays: list[float]) -> LoadResult:
+    """What is made of that which a generator wrote, of a window from 10 to 12."""
+    plan = LoadPlan("udp://127.0.0.1:9", shape=shape, connections=2, rate=told.pop("rate", None))
+    told |= {"seconds": 2.0, "begin": 10.0, "ended": None, "wrong": None, "errors": {}, "crowd": {}}
+    told |= dict.fromkeys(("wall", "waited", "delayed", "cpu_seconds", "spun_seconds"), 0.0)
+    parts = {n: array("q" if n == "counts" else "d", values) for n, values in arrays.items()}  # type: ignore[arg-type]
+    told["arrays"] = [[name, part.typecode, len(part)] for name, part in parts.items()]
+    return read_result(plan, json.dumps(told).encode() + b"\n" + b"".join(parts.values()))
+
+
+def test_who_waits_at_the_end_is_unfinished_and_what_was_lost_before_the_window_is_not() -> None:
+    result = read(
+        "closed",
+        {"samples": "timed", "connected": 2},
+        starts=[9.0, 10.0, 11.9],
+        ends=[9.5, 10.25, 12.01],
+        counts=[2, 1],
+        losses=[9.75, 11.0, 12.5],
+        visiting=[11.5, 12.02],
+    )
+    assert (result.received, result.lost, result.sent) == (1, 1, 4)
+    assert result.unfinished.tolist() == pytest.approx([0.1, 0.5])
+
+
+def test_replies_of_the_window_count_whenever_they_were_due() -> None:
+    result = read(
+        "datagram",
+        {"samples": "datagram", "connected": 2, "rate": 4.0},
+        due=[9.0, 9.5, 10.0, 11.0, 11.5],
+        left=[9.0, 9.5, 10.0, 11.0, 11.5],
+        ends=[9.25, 10.5, 10.75, 11.25, 12.5],
+    )
+    assert result.received == 3
+    assert result.overdue == 1
+    assert result.throughput == 3 / 2  # of 10.5, 10.75 and 11.25
+
+
+def test_a_closed_loop_of_datagrams_tells_who_waits() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        endpoint = f"udp://127.0.0.1:{deaf.getsockname()[1]}"
+        result = run_load(LoadPlan(endpoint, connections=3, duration=0.2, warmup=0.4))
+    assert (result.lost, result.received) == (3, 0)  # sent before it, and given up in it
+    assert len(result.unfinished) == 3
+    assert 0 < result.unfinished.max() < 0.2

@@ -6,10 +6,12 @@ of) is kept here, and goes when the server has gone.
 """
 
 import contextlib
+import errno
 import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from ..errors import EchoServersError
@@ -21,11 +23,11 @@ from .engines import PERCENTILES, Engine, OwnGenerator, add_percentiles
 from .environment import Pinning
 from .experiments.base import Sample, Timing
 from .handlers import WORK_HANDLER
-from .limits import oom_kills, what_limits
+from .limits import oom_kills, usable_by, what_limits
 from .load import Ceiling, LoadError, LoadPlan, LoadResult, run_load
 from .meter import Meter, Usage
 
-__all__ = ["Bench", "CellError", "Loaded", "prepared"]
+__all__ = ["Bench", "CellError", "Loaded", "has_lock", "prepared"]
 
 T = TypeVar("T")
 
@@ -39,6 +41,9 @@ PEAK_SHARE = 0.5  # of a cell's time, to find out what the peak is
 
 STALL_SHARE = 0.1
 """Of the window, by which its end may come late: CPU time of then is of no message counted."""
+
+OWN_FAILURES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
+"""What a call of ours fails by for want of something here: no server makes them."""
 
 NOT_ALL = (
     "not all clients were served, so there is no p50, p90, p99, p99.9 or max: those who wait have"
@@ -98,6 +103,11 @@ def prepared(target: Target, options: dict[str, Any], works: bool) -> Target:
     if works:
         target = target._replace(command=(*target.command, "--handler", WORK_HANDLER))
     return target
+
+
+def has_lock(target: Target) -> bool:
+    """Whether a process of *target* is one of Python's, of which one thread runs at a time."""
+    return target.mode is not None or Path((*target.command, "")[0]).name.startswith("python")
 
 
 class Bench:
@@ -183,6 +193,7 @@ class Bench:
         :param may_be_silent: whether it is no fault that nobody is answered.
         :param plan: of `LoadPlan`, what is not as usual.
         :raises CellError: it has ended, hangs, or answers something else.
+        :raises LoadError: the generator could not do it; also an `OSError` of its start.
         """
         plan = {"duration": self.duration, "warmup": self.warmup, **plan}
         plan.setdefault("timeout", plan["duration"] + 2 if may_be_silent else self.timeout)
@@ -198,10 +209,7 @@ class Bench:
 
     def _load(self, plan: LoadPlan) -> Loaded:
         meter = Meter(self._watch)
-        try:
-            result = self._engine.run(plan, self._generator_cpus(), meter.phase)
-        except LoadError as error:
-            raise self.failed(str(error)) from error
+        result = self._engine.run(plan, self._generator_cpus(), meter.phase)
         if result.wrong is not None:
             raise self.failed(f"a reply differs: {result.wrong}")
         if self._running.has_ended:
@@ -281,8 +289,7 @@ class Bench:
         sample.figures["throughput"] = result.throughput
         if self._add_clients(sample, loaded):
             self._engine.add_times(sample, result)
-        if result.received:
-            _add_costs(sample, loaded)
+        _add_costs(sample, loaded)
         if loaded.standing is not None:
             sample.figures["threads"] = float(loaded.standing.threads)
             sample.figures["processes"] = float(loaded.standing.processes)
@@ -296,11 +303,14 @@ class Bench:
         sample.limited_by = what_limits(
             result,
             server_share=None if cpu is None or usage is None else cpu / usage.seconds,
-            server_cpus=self._server_cpus,
-            processes=1 if loaded.standing is None else loaded.standing.processes,
+            usable=self._usable(loaded.standing),
             generator=why,
         )
         return sample
+
+    def _usable(self, standing: Snapshot | None) -> int:
+        processes, threads = (standing.processes, standing.threads) if standing else (1, 1)
+        return usable_by(self._server_cpus, processes, threads, has_lock(self.target))
 
     @staticmethod
     def _add_clients(sample: Sample, loaded: Loaded) -> bool:
@@ -322,6 +332,17 @@ class Bench:
         """That *what* went wrong, to be raised."""
         text = self.explained(what)  # which gives it the time to have ended
         return CellError(text, self.limited_by())
+
+    def own_failure(self, error: LoadError | OSError) -> str:
+        """That our own side failed by *error*.
+
+        :raises CellError: it may have been the server.
+        """
+        what = getattr(error, "strerror", None) or str(error)
+        ours = isinstance(error, LoadError) or error.errno in OWN_FAILURES
+        if self._running.has_ended or not ours:
+            raise self.failed(what) from error
+        return f"the load generator failed, and not {self.target.name}: {what}"
 
     def explained(self, what: str) -> str:
         """*what* went wrong, with how the server has ended and its last words."""
@@ -346,7 +367,9 @@ class Bench:
 
 def _add_costs(sample: Sample, loaded: Loaded) -> None:
     figures, result, usage = sample.figures, loaded.result, loaded.usage
-    figures["generator_cpu_per_message"] = result.cpu_seconds / result.received
+    if not result.throughput:  # all replies came after the window, in which CPU time is counted
+        return
+    figures["generator_cpu_per_message"] = result.cpu_seconds / result.throughput / result.seconds
     if usage is None:
         return
     if usage.seconds > (1 + STALL_SHARE) * result.seconds:
@@ -356,7 +379,7 @@ def _add_costs(sample: Sample, loaded: Loaded) -> None:
         )
         return
     # The server may be looked at a little before and after the window that is counted.
-    messages = result.received / result.seconds * usage.seconds
+    messages = result.throughput * usage.seconds
     for name, value in (
         ("server_cpu_per_message", usage.server_cpu),
         ("machine_cpu_per_message", usage.machine_cpu),

@@ -50,6 +50,10 @@ class Collection:
         samples = self._samples.get(_key(target, parameters), [])
         return any(sample is not None and sample.error for sample in samples)
 
+    def measured(self, target: str, parameters: Parameters) -> bool:
+        """Whether there is a run of this cell."""
+        return any(self._samples.get(_key(target, parameters), []))
+
     def result(self) -> results.Experiment:
         """What there is so far."""
         made = self._experiment
@@ -82,22 +86,24 @@ class Collection:
         found = [sample for sample in samples if sample is not None]
         cell = results.Cell(target, dict(parameters))
         cell.error = next((sample.error for sample in found if sample.error), None)
-        broken = [sample.limited_by for sample in found if sample.error]
-        cell.limited_by = _most_common(broken or [sample.limited_by for sample in found])
-        cell.notes = alike(_notes(found))
-        held = sum(sample.limited_by == "generator" for sample in found)
-        if held and cell.limited_by != "generator":
-            cell.notes.append(f"generator-limited in {held} of {len(found)} runs")
-        by_round = [self._figures(target, parameters, turn) for turn in range(self._rounds)]
-        withheld = {name for sample in found for name in sample.withheld}
+        cell.limited_by, kept = _limit(found)
+        cell.notes = alike(_notes(kept))
+        if len(kept) < len(found):
+            held = len(found) - len(kept)
+            cell.notes.append(f"left out: {held} of {len(found)} runs, generator-limited")
+        by_round = [
+            self._figures(target, parameters, turn) if any(s is sample for s in kept) else {}
+            for turn, sample in enumerate(samples)
+        ]
+        withheld = {name for sample in kept for name in sample.withheld}
         for name in dict.fromkeys(name for figures in by_round for name in figures):
             if name not in withheld:
                 by = max((sample.rounded.get(name, 0.0) for sample in found), default=0.0)
                 runs = [figures.get(name) for figures in by_round]
                 cell.figures[name] = self._figure(name, runs, by)
         if self._references.get(target) == target:
-            cell.notes += self._about_the_reference(found)
-        typical = _typical(found)
+            cell.notes += self._about_the_reference(kept)
+        typical = _typical(kept)
         cell.series = typical.series if typical is not None else {}
         return cell
 
@@ -171,14 +177,24 @@ def _key(target: str, parameters: Parameters) -> Key:
     return target, _setting(parameters)
 
 
-def _most_common(limits: list[str | None]) -> str | None:
-    """What limited most of the runs; the generator where it is even, as that is worse to miss."""
-    counts = Counter(limits)
-    if not counts:
-        return None
-    most = max(counts.values())
-    first = [limit for limit, number in counts.items() if number == most]
-    return "generator" if "generator" in first else first[0]
+def _limit(found: list[Sample]) -> tuple[str | None, list[Sample]]:
+    """What limited a cell, and the runs that its figures are of.
+
+    A run whose pace the generator set is never ranked: it is left out, and with it the other
+    run of its pair.  Where no majority of the runs is left, the cell is the generator's.
+    """
+    broken = [sample for sample in found if sample.error]
+    if broken:
+        return _most_common(broken), found
+    fit = [sample for sample in found if sample.limited_by != "generator"]
+    if len(fit) <= len(found) / 2:
+        return ("generator" if found else None), found
+    return _most_common(fit), fit
+
+
+def _most_common(samples: list[Sample]) -> str | None:
+    """What limited most of the runs."""
+    return Counter(sample.limited_by for sample in samples).most_common(1)[0][0]
 
 
 def _typical(samples: list[Sample]) -> Sample | None:

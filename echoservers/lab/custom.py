@@ -23,6 +23,9 @@ _TABLES = {
     "run": ("duration", "warmup", "repeats"),
     "server": None,
 }
+_RUN_LIMITS = {"duration": (0.05, 3600), "warmup": (0, 3600), "repeats": (1, 1000)}
+"""As those of ``--duration``, ``--warmup`` and ``--repeats``; seconds."""
+
 _GIVEN_BY_US = ("endpoint", "duration", "warmup", "seed", "timeout")
 
 
@@ -80,6 +83,7 @@ def _experiment(data: dict[str, Any]) -> Experiment:
         measure=measure,
         plain=all(plan.is_plain for plan in plans),
         options=lambda _parameters: options,
+        demanded=frozenset(options),
     )
 
 
@@ -119,10 +123,9 @@ def _checked_plan(load: dict[str, Any], transports: frozenset[str]) -> LoadPlan:
 
 def _timing(run: dict[str, Any]) -> Timing:
     for name, value in run.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-            raise OptionError(f"[run] {name} = {value!r}: expected a number")
-    if "repeats" in run and (not isinstance(run["repeats"], int) or run["repeats"] < 1):
-        raise OptionError(f"[run] repeats = {run['repeats']!r}: expected 1 or more")
-    if run.get("duration", 1) < 0.05:
-        raise OptionError(f"[run] duration = {run['duration']!r}: expected 0.05 s or more")
+        low, high = _RUN_LIMITS[name]
+        kind = int if name == "repeats" else int | float
+        if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
+            what = "a whole number from" if kind is int else "a number from"
+            raise OptionError(f"[run] {name} = {value!r}: expected {what} {low} to {high}")
     return Timing(**run)

@@ -95,14 +95,16 @@ def add_percentiles(
     names: dict[str, float],
     waits: npt.NDArray[np.float64] | None = None,
 ) -> None:
-    """Those percentiles of *values* that their number carries; a note says which it cannot.
+    """Those percentiles of *values* that their number carries; the others are withheld.
+
+    Were they only missing, a cell would have those of its faster runs alone.
 
     :param waits: how long those have waited who were not answered.
     """
     for name, quantile in names.items():
         found = percentile(values, quantile, waits)
         if found is None:
-            sample.notes.append(too_few(name, quantile))
+            sample.withheld[name] = too_few(name, quantile)
         elif found == math.inf:
             sample.withheld[name] = beyond(name, values, waits)
         else:

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from .load import LoadResult
     from .results import Cell
 
-__all__ = ["oom_kills", "rankable", "what_limits"]
+__all__ = ["oom_kills", "rankable", "usable_by", "what_limits"]
 
 OOM_COUNTERS = (Path("/proc/vmstat"), Path("/sys/fs/cgroup/memory.events"))
 """Where Linux counts whom it has killed for want of memory: on the whole machine, and in the
@@ -43,22 +43,30 @@ def what_limits(
     result: "LoadResult",
     *,
     server_share: float | None,
-    server_cpus: int,
-    processes: int,
+    usable: int,
     generator: str | None,
 ) -> str | None:
     """``server``, ``generator``, ``time`` (nobody was answered), or None: neither was busy.
 
     A server that has used up what it may use cannot do more, however busy the generator is.
+    But what is ranked of a load that is offered is its response times: these the generator has
+    made where it came late, whatever the server did.
 
     :param server_share: processors that the server used, on average; None: it is not known.
-    :param server_cpus: how many it may use.
-    :param processes: how many it has; one alone uses about one processor, for Python's lock.
+    :param usable: how many it can use, as `usable_by` has it.
     :param generator: why the generator may have set the pace, as `generator_limit` tells.
     """
     if not result.received:
         return "time"
-    usable = server_cpus if processes > 1 else 1
-    if server_share is not None and server_share >= FULL * usable:
-        return "server"
-    return None if generator is None else "generator"
+    full = server_share is not None and server_share >= FULL * usable
+    if generator is not None and (result.plan.is_scheduled or not full):
+        return "generator"
+    return "server" if full else None
+
+
+def usable_by(cpus: int, processes: int, threads: int, lock: bool) -> int:
+    """How many of *cpus* a server of so many processes and threads can use.
+
+    :param lock: whether one process alone uses about one processor, for Python's lock.
+    """
+    return max(1, min(cpus, processes if lock else threads))

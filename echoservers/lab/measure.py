@@ -8,10 +8,8 @@ was measured is there.
 One target can do no harm to the others: what goes wrong with it is the error of its cells.
 """
 
-import random
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -21,11 +19,21 @@ from ..targets import Target, TargetError
 from . import results
 from .bench import Bench, CellError, prepared
 from .collect import Collection
-from .engines import Engine, OwnGenerator
 from .environment import Pinning, describe, kept_on, plan_pinning, usable_cpus
 from .experiments import Experiment, Parameters, Sample
 from .handlers import WORK_HANDLER
 from .load import Ceiling, LoadError, LoadPlan, calibrate
+from .planning import (
+    Kind,
+    Study,
+    Visit,
+    check_options,
+    planned_visits,
+    reference_of,
+    references,
+    targets_of,
+    visits_of,
+)
 from .visits import understands
 
 __all__ = ["Listener", "Study", "Visit", "measure", "planned_visits", "reference_of", "subject_of"]
@@ -35,47 +43,13 @@ CALIBRATED = ("closed", "churn")
 """Shapes whose pace the generator may set; of the others it is given."""
 
 
-REFERENCE = " (reference)"
-"""Behind the name of a server that is measured beside, where that name is taken."""
-
-SERVER_TIME = 0.4
-"""Seconds for a server to start and to end: an interpreter, and its imports."""
-
 STARTS = 2
 """Of a server before it is given up: the port that was free may be taken, and a machine that
 is busy may take too long for once."""
 
-
-@dataclass(frozen=True)
-class Study:
-    """What is to be measured."""
-
-    targets: Sequence[Target]
-    experiments: Sequence[Experiment]
-    baseline: str | None = None
-    """The name of the target that the others are held against."""
-    seed: int = 1
-    command: Sequence[str] = field(default_factory=lambda: sys.argv[1:])
-    engine: Engine = field(default_factory=OwnGenerator)
-
-
-@dataclass(frozen=True)
-class Visit:
-    """One server process, and the cells that are measured in it."""
-
-    experiment: Experiment
-    turn: int
-    target: Target
-    cells: list[dict[str, Any]]
-    options: dict[str, Any]
-    load_seconds: float = OwnGenerator.seconds
-
-    @property
-    def seconds(self) -> float:
-        """About how long it takes, on a machine that is quiet."""
-        timing = self.experiment.timing
-        loads = self.load_seconds + timing.warmup + timing.duration if timing.duration else 0.0
-        return SERVER_TIME + sum(loads + self.experiment.takes(cell) for cell in self.cells)
+BREAKS = 3
+"""Cells of a visit that may break its server, each of which then gets a fresh one for the rest:
+one that hangs takes `bench.TIMEOUT` every time.  What is left is for the next round."""
 
 
 class Listener(Protocol):
@@ -104,19 +78,16 @@ def measure(
 
     :param keep: called with the results after every cell; what it raises ends the run.
     :returns: the results; ``finished`` is true.
+    :raises OptionError: no target has an option that an experiment demands.
     """
     pinning = plan_pinning(usable_cpus())
     for target in study.targets:  # a class counts the processors when it is made
         if target.mode is not None:
             server_class(parse_mode_spec(target.mode)[0].name)
+    check_options(study)
     environment = describe(pinning)
     with kept_on(pinning and pinning.generator):
         return _measure(study, listener, keep, pinning, environment)
-
-
-def planned_visits(study: Study) -> list[Visit]:
-    """All that is going to be done, in its order."""
-    return [visit for each in study.experiments for visit in _visits(study, each)]
 
 
 def _measure(
@@ -159,54 +130,6 @@ def subject_of(target: Target) -> results.Subject:
     )
 
 
-def reference_of(experiment: Experiment, transport: str) -> Target | None:
-    """The further target that an experiment needs beside those over *transport*."""
-    if experiment.reference is None:
-        return None
-    name = (
-        transport
-        if experiment.reference == "iterative"
-        else (f"{experiment.reference}-{transport}")
-    )
-    return Target.of_mode(name)
-
-
-# --- what is to be done ---------------------------------------------------------------
-
-
-def _targets(study: Study, experiment: Experiment) -> list[Target]:
-    """Those that the experiment is for, and its references."""
-    fit = [t for t in study.targets if t.transport in experiment.transports]
-    for transport in dict.fromkeys(target.transport for target in fit):
-        reference = reference_of(experiment, transport)
-        if reference is not None and reference.mode not in [t.mode for t in fit]:
-            fit.append(_renamed(study, reference))
-    return fit
-
-
-def _renamed(study: Study, reference: Target) -> Target:
-    """*reference* by another name, where the user has given its name to another server."""
-    names = [target.name for target in study.targets]
-    name = reference.name
-    while name in names:
-        name += REFERENCE
-    return reference._replace(name=name)
-
-
-def _visits(study: Study, experiment: Experiment) -> Iterator[Visit]:
-    """What is measured, round by round, in the order in which it is."""
-    order = random.Random(f"{study.seed} {experiment.name}")
-    for turn in range(experiment.timing.repeats):
-        targets = _targets(study, experiment)
-        order.shuffle(targets)
-        for target in targets:
-            cells = [c for c in experiment.cells() if experiment.fits(target, c)]
-            if not experiment.ordered:
-                order.shuffle(cells)
-            for visit in _by_options(experiment, turn, target, cells):
-                yield replace(visit, load_seconds=study.engine.seconds)
-
-
 # --- doing it -------------------------------------------------------------------------
 
 
@@ -231,10 +154,12 @@ class _Run:
         self._works: dict[Target, bool] = {}
         self._server_cpus = len(usable_cpus() if pinning is None else pinning.server)
         self._ceilings: dict[tuple[Any, ...], Ceiling | None] = {}
+        self._kinds: set[Kind] = set()
+        """Those of the planned calibrations that have been made."""
 
     def measure(self, experiment: Experiment) -> None:
         """All rounds of one experiment."""
-        targets = _targets(self._study, experiment)
+        targets = targets_of(self._study, experiment)
         names = [target.name for target in targets]
         known = {subject.name for subject in self._found.targets}
         for target in targets:
@@ -246,44 +171,68 @@ class _Run:
             experiment,
             names,
             baseline=self._study.baseline,
-            references=dict(_references(experiment, targets)),
+            references=dict(references(experiment, targets)),
             seed=self._study.seed,
         )
         self._found.experiments.append(collection.result())
-        for visit in _visits(self._study, experiment):
+        for visit in visits_of(self._study, experiment, self._kinds):
             self._listener.ended(self._visit(visit, collection))
 
     def _visit(self, visit: Visit, collection: Collection) -> Visit:
         name = visit.target.name
         # A cell that has an error has no figures: nothing is gained by another, which may hang.
         left = [cell for cell in visit.cells if not collection.failed(name, cell)]
-        if not left:
-            return visit
-        try:
-            with self._bench(visit) as bench:
-                left_out = self._why_left_out(visit, bench)
-                while left:
-                    parameters = left[0]
-                    self._listener.began(visit, parameters)
-                    if left_out is not None:
-                        sample = Sample(notes=[left_out])
-                    else:
-                        sample = self._measured(visit, bench, parameters)
-                    self._took(visit, left.pop(0), sample, collection)
-        except CellError as error:
-            self._fail(visit, left, Sample(error=str(error), limited_by=error.limit), collection)
-        except (TargetError, OptionError) as error:  # an option that its server refuses
-            self._fail(visit, left, Sample(error=str(error)), collection)
+        broken = ""
+        for _ in range(BREAKS):
+            if not left:
+                return visit
+            try:
+                self._in_one_server(visit, left, collection)
+            except CellError as error:  # of this cell alone: it is no word about the others
+                broken = str(error)
+                sample = Sample(error=broken, limited_by=error.limit)
+                self._took(visit, left.pop(0), sample, collection)
+            except (TargetError, OptionError) as error:  # an option that its server refuses
+                self._fail(visit, left, str(error), collection)
+                return visit
+        if visit.turn == visit.experiment.timing.repeats - 1:  # else they have further rounds
+            never = [cell for cell in left if not collection.measured(name, cell)]
+            self._fail(
+                visit, never, f"not measured, as others broke the server: {broken}", collection
+            )
         return visit
 
-    @staticmethod
-    def _measured(visit: Visit, bench: Bench, parameters: Parameters) -> Sample:
+    def _in_one_server(
+        self, visit: Visit, left: list[dict[str, Any]], collection: Collection
+    ) -> None:
+        """Measure those that are *left*, and take each from them.
+
+        :raises CellError: the first of those that are left has broken the server.
+        :raises TargetError: there is no server.
+        """
+        with self._bench(visit) as bench:
+            left_out = self._why_left_out(visit, bench)
+            while left:
+                parameters = left[0]
+                self._listener.began(visit, parameters)
+                if left_out is not None:
+                    sample = Sample(notes=[left_out])
+                else:
+                    sample = self._measured(visit, bench, parameters)
+                self._took(visit, left.pop(0), sample, collection)
+
+    def _measured(self, visit: Visit, bench: Bench, parameters: Parameters) -> Sample:
+        """What one cell gave; what our own side could not do is tried once more."""
         try:
-            return visit.experiment.measure(bench, parameters)
+            try:
+                return visit.experiment.measure(bench, parameters)
+            except (LoadError, OSError) as error:
+                self._listener.warned(f"{bench.own_failure(error)}; it is tried again")
+                return visit.experiment.measure(bench, parameters)
         except OptionError as error:  # a load that cannot be, as of no connections
             return Sample(error=str(error))
-        except OSError as error:  # of a client of ours: refused, reset, out of descriptors
-            raise bench.failed(error.strerror or str(error)) from error
+        except (LoadError, OSError) as error:
+            return Sample(error=bench.own_failure(error), limited_by="generator")
 
     def _bench(self, visit: Visit) -> Bench:
         """A server that runs.
@@ -327,10 +276,10 @@ class _Run:
         return f"left out: it does not do the work that {WORK_HANDLER} describes"
 
     def _fail(
-        self, visit: Visit, cells: list[dict[str, Any]], sample: Sample, collection: Collection
+        self, visit: Visit, cells: list[dict[str, Any]], error: str, collection: Collection
     ) -> None:
         for parameters in cells:
-            self._took(visit, parameters, sample, collection)
+            self._took(visit, parameters, Sample(error=error), collection)
 
     def _took(
         self, visit: Visit, parameters: Parameters, sample: Sample, collection: Collection
@@ -356,24 +305,3 @@ class _Run:
                 entry = asdict(ceiling)
                 self._found.calibration.append(entry | {"ceiling": entry.pop("rate")})
         return self._ceilings[key]
-
-
-def _references(experiment: Experiment, targets: Sequence[Target]) -> Iterator[tuple[str, str]]:
-    """The names of targets, each with that of the reference over its transport."""
-    for target in targets:
-        reference = reference_of(experiment, target.transport)
-        if reference is not None:
-            (name,) = [other.name for other in targets if other.mode == reference.mode][:1]
-            yield target.name, name
-
-
-def _by_options(
-    experiment: Experiment, turn: int, target: Target, cells: list[dict[str, Any]]
-) -> Iterator[Visit]:
-    """A visit for each set of options that the cells need a server with."""
-    groups: dict[tuple[tuple[str, Any], ...], list[dict[str, Any]]] = {}
-    for parameters in cells:
-        options = {} if target.mode is None else experiment.options(parameters)
-        groups.setdefault(tuple(sorted(options.items())), []).append(parameters)
-    for key, those in groups.items():
-        yield Visit(experiment, turn, target, those, dict(key))

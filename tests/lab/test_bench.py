@@ -92,6 +92,19 @@ def test_cpu_time_of_a_window_that_ended_late_is_no_figure(bench: Bench, answere
     assert any("no CPU time a message is given for that run" in note for note in sample.notes)
 
 
+def test_cpu_time_is_of_all_replies_of_its_window(bench: Bench, answered: Loaded) -> None:
+    seconds = answered.result.seconds
+    used = answered._replace(usage=Usage(seconds, 0.2, 0.3, 4000))
+    sample = bench.sample(with_result(used, overdue=500))
+    assert sample.figures["server_cpu_per_message"] == pytest.approx(0.2 / 2500)
+    assert sample.figures["throughput"] == pytest.approx(2500 / seconds)
+    starts = answered.result.starts + np.where(np.arange(2000) < 1000, 0, 10 * seconds)
+    late = bench.sample(with_result(used, starts=starts))  # half were answered after the window
+    assert late.figures["server_cpu_per_message"] == pytest.approx(0.2 / 1000)
+    late = bench.sample(with_result(used, starts=answered.result.starts + 10 * seconds))
+    assert "server_cpu_per_message" not in late.figures
+
+
 def test_an_open_loop_tells_how_long_the_lost_ones_were_waited_for() -> None:
     def deaf(peer: Any) -> None:
         for _ in range(50):
@@ -176,6 +189,20 @@ def test_shares_of_a_peak_that_was_the_generators_are_marked(
     assert said == (limit == "generator")
     if said:
         assert sample.limited_by == "generator"
+
+
+@pytest.mark.parametrize(
+    ("target", "one"),
+    [
+        (Target.of_mode("threading-tcp"), True),
+        (Target.of_command("/usr/bin/python3.12 server.py {port}"), True),
+        (Target.of_command("./server-in-go {port}"), False),
+        (Target.of_endpoint("tcp://127.0.0.1:7"), False),
+    ],
+    ids=["ours", "python", "go", "running"],
+)
+def test_a_process_of_python_is_known_for_its_lock(target: Target, one: bool) -> None:
+    assert benches.has_lock(target) == one
 
 
 HUNGRY = """

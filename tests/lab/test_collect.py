@@ -5,13 +5,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from echoservers.lab import limits
 from echoservers.lab.collect import Collection
+from echoservers.lab.engines import add_percentiles
 from echoservers.lab.environment import describe, kept_on, noise, plan_pinning, usable_cpus
 from echoservers.lab.experiments import EXPERIMENTS, Experiment, Sample, Timing
-from echoservers.lab.limits import what_limits
+from echoservers.lab.limits import usable_by, what_limits
 from echoservers.lab.notes import alike
 
 
@@ -49,6 +51,42 @@ def test_what_the_generator_limited_is_not_ranked() -> None:
     found = collected(base=[100.0, 101.0, 102.0], ours=fast)
     assert found.cells[1].limited_by == "generator"
     assert not found.ratios
+
+
+def limited(values: list[float], *generator: int) -> list[Sample]:
+    """Runs of which some were the *generator*'s."""
+    return [
+        Sample({"throughput": value}, limited_by="generator" if turn in generator else "server")
+        for turn, value in enumerate(values)
+    ]
+
+
+def test_rounds_that_the_generator_limited_are_left_out_in_pairs() -> None:
+    ours = limited([200.0, 900.0, 204.0], 1)
+    found = collected(base=[100.0, 101.0, 102.0], ours=ours)
+    cell = found.cells[1]
+    assert cell.limited_by == "server"
+    assert cell.figures["throughput"].runs == [200.0, None, 204.0]
+    assert cell.notes == ["left out: 1 of 3 runs, generator-limited"]
+    (ratio,) = found.ratios
+    assert (ratio.low, ratio.median, ratio.high) == (2.0, 2.0, 2.0)
+
+
+def test_without_a_majority_of_other_rounds_a_cell_is_the_generators() -> None:
+    found = collected(base=[100.0, 101.0, 102.0], ours=limited([200.0, 201.0, 202.0], 0, 2))
+    assert found.cells[1].limited_by == "generator"
+    assert found.cells[1].figures["throughput"].runs == [200.0, 201.0, 202.0]  # shown
+    assert not found.ratios
+
+
+def test_a_percentile_that_some_runs_are_too_short_for_is_not_that_of_the_fast_ones() -> None:
+    runs = []
+    for number in (5000, 900, 5000):
+        runs.append(Sample({"throughput": float(number)}))
+        add_percentiles(runs[-1], np.full(number, 0.001), {"p50": 0.5, "p99": 0.99})
+    (cell,) = collected(base=runs).cells
+    assert set(cell.figures) == {"throughput", "p50"}
+    assert cell.notes == ["p99 needs 1,000 samples a run: there were fewer"]
 
 
 @pytest.mark.parametrize("limit", ["generator", "time", "memory", "descriptors"])
@@ -100,27 +138,42 @@ def test_notes_that_differ_in_a_number_are_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("received", "share", "cpus", "processes", "generator", "said"),
+    ("received", "share", "usable", "generator", "offered", "said"),
     [
-        (0, 0.1, 1, 1, None, "time"),
-        (9, 0.95, 1, 1, None, "server"),
-        (9, 0.95, 1, 1, "busy", "server"),
-        (9, 0.5, 1, 1, "busy", "generator"),
-        (9, 0.95, 4, 1, None, "server"),  # one process of Python is one processor
-        (9, 0.95, 4, 5, None, None),
-        (9, 3.7, 4, 5, None, "server"),
-        (9, None, 1, 1, "busy", "generator"),
-        (9, None, 1, 1, None, None),
+        (0, 0.1, 1, None, False, "time"),
+        (9, 0.95, 1, None, False, "server"),
+        (9, 0.95, 1, "busy", False, "server"),
+        (9, 0.95, 1, "late", True, "generator"),  # its times are those of the generator
+        (9, 0.95, 1, None, True, "server"),
+        (9, 0.5, 1, "busy", False, "generator"),
+        (9, 0.95, 4, None, False, None),
+        (9, 3.7, 4, None, False, "server"),
+        (9, None, 1, "busy", False, "generator"),
+        (9, None, 1, None, False, None),
     ],
 )
 def test_who_set_the_pace(
-    received: int, share: float, cpus: int, processes: int, generator: str, said: str
+    received: int, share: float, usable: int, generator: str, offered: bool, said: str
 ) -> None:
-    result: Any = SimpleNamespace(received=received)
-    found = what_limits(
-        result, server_share=share, server_cpus=cpus, processes=processes, generator=generator
-    )
+    result: Any = SimpleNamespace(received=received, plan=SimpleNamespace(is_scheduled=offered))
+    found = what_limits(result, server_share=share, usable=usable, generator=generator)
     assert found == said
+
+
+@pytest.mark.parametrize(
+    ("cpus", "processes", "threads", "lock", "said"),
+    [
+        (4, 1, 50, True, 1),
+        (4, 1, 50, False, 4),  # as of a server in Go or Java
+        (4, 1, 1, False, 1),
+        (4, 3, 3, True, 3),
+        (2, 5, 50, True, 2),
+    ],
+)
+def test_how_many_processors_a_server_can_use(
+    cpus: int, processes: int, threads: int, lock: bool, said: int
+) -> None:
+    assert usable_by(cpus, processes, threads, lock) == said
 
 
 def test_the_kernels_killings_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,8 @@ import pytest
 
 from echoservers.errors import OptionError
 from echoservers.lab.custom import read_experiment
+from echoservers.lab.experiments import Experiment
+from echoservers.lab.planning import Study, check_options
 from echoservers.targets import Target
 from lab_support import run
 from support import ROOT
@@ -42,9 +44,14 @@ def test_the_example_of_the_documentation_runs(tmp_path: Path) -> None:
         ("values = [1, 4, 16]", "values = []", "list of values"),
         ("values = [1, 4, 16]", "values = [1, 5000]", "pipeline=5000: expected 1 to 1024"),
         ('parameter = "pipeline"', 'parameter = "colour"', "known are shape"),
-        ("duration = 1.0", "duration = -1", "expected a number"),
-        ("duration = 1.0", "duration = 0", "expected 0.05 s or more"),
-        ("repeats = 5", "repeats = 1.5", "expected 1 or more"),
+        ("duration = 1.0", "duration = -1", "expected a number from 0.05 to 3600"),
+        ("duration = 1.0", "duration = 0", "expected a number from 0.05 to 3600"),
+        ("duration = 1.0", "duration = inf", "expected a number from 0.05 to 3600"),
+        ("duration = 1.0", "duration = nan", "expected a number from 0.05 to 3600"),
+        ("duration = 1.0", 'duration = "1"', "expected a number from 0.05 to 3600"),
+        ("warmup = 0.3", "warmup = inf", "expected a number from 0 to 3600"),
+        ("repeats = 5", "repeats = 1.5", "expected a whole number from 1 to 1000"),
+        ("repeats = 5", "repeats = true", "expected a whole number from 1 to 1000"),
         ("[load]", "load = 3\n[other]", "load should be a table|has 'other'"),
         ('title = "', "title = ", "is not TOML"),
     ],
@@ -61,3 +68,18 @@ def test_what_is_wrong_is_said(tmp_path: Path, old: str, new: str, said: str) ->
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="No such file"):
         read_experiment(tmp_path / "none.toml")
+
+
+def with_server(folder: Path, option: str) -> Experiment:
+    path = folder / "own.toml"
+    path.write_text(EXAMPLE.partition("[server]")[0] + f"[server]\n{option} = 3\n")
+    return read_experiment(path)
+
+
+def test_an_option_that_no_target_has_is_no_option(tmp_path: Path) -> None:
+    pool, other = Target.of_mode("thread-pool-tcp"), Target.of_mode("tcp")
+    with pytest.raises(OptionError, match=r"no target has the option 'max_wrokers'.*max_workers"):
+        run([pool, other], with_server(tmp_path, "max_wrokers"))
+    with pytest.raises(OptionError, match="no target has the option 'max_workers'"):
+        run([other], with_server(tmp_path, "max_workers"))
+    check_options(Study([pool, other], [with_server(tmp_path, "max_workers")]))

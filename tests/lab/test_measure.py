@@ -2,11 +2,15 @@
 
 import itertools
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from echoservers.lab.experiments import EXPERIMENTS
+from echoservers.lab.bench import Bench
+from echoservers.lab.experiments import EXPERIMENTS, Parameters, Sample
+from echoservers.lab.load import LoadError
 from echoservers.lab.measure import Study, planned_visits, subject_of
 from echoservers.lab.results import Cell, Results
 from echoservers.targets import Target
@@ -228,6 +232,85 @@ def test_what_is_wrong_with_one_is_said_and_the_others_go_on(
         assert cell.figures
 
 
+BREAKS = """
+class Breaks(Handler):
+    here = 0
+
+    def setup(self):
+        Breaks.here += 1
+        if Breaks.here == 8:
+            print("too many", flush=True)
+            os._exit(3)
+
+    def finish(self):
+        Breaks.here -= 1
+serve(Breaks)
+"""
+
+
+def first(target: Target, *connections: int, repeats: int = 1) -> dict[str, Any]:
+    """A study of scaling in which these numbers of *connections* are measured first."""
+    values = ",".join(str(value) for value in (1, 2, 4, 8, 9, 10, 11))
+    made = short("scaling", connections=values)
+    made = replace(made, timing=replace(made.timing, repeats=repeats))
+
+    def begins(seed: int) -> set[int]:
+        visit = planned_visits(Study([target], [made], seed=seed))[0]
+        return {cell["connections"] for cell in visit.cells[: len(connections)]}
+
+    seeds = (seed for seed in itertools.count(1) if begins(seed) == set(connections))
+    return {"experiment": made, "seed": next(seeds)}
+
+
+def broken(text: str, folder: Path, *connections: int, repeats: int = 1) -> dict[Any, Cell]:
+    with program(folder, ECHO + text) as command:
+        target = Target.of_command(command, name="breaks")
+        study = first(target, *connections, repeats=repeats)
+        results, _ = run([target], study["experiment"], seed=study["seed"])
+    return {cell.parameters["connections"]: cell for cell in cells_of(results, "breaks")}
+
+
+def test_a_cell_that_breaks_its_server_fails_alone(tmp_path: Path) -> None:
+    cells = broken(BREAKS.replace("== 8", "== 11"), tmp_path, 11)
+    assert {at for at, cell in cells.items() if cell.error} == {11}
+    assert "too many" in (cells[11].error or "")
+    assert all(cell.figures for at, cell in cells.items() if at != 11)
+
+
+def test_a_server_that_always_breaks_is_given_up_and_what_is_left_says_why(tmp_path: Path) -> None:
+    cells = broken(BREAKS, tmp_path, 8, 9, 10)
+    said = [at for at, cell in cells.items() if (cell.error or "").startswith("not measured, as")]
+    assert said == [1, 2, 4, 11]
+    assert all("too many" in (cell.error or "") for cell in cells.values())
+
+
+def test_what_is_left_of_a_round_is_measured_in_the_next(tmp_path: Path) -> None:
+    cells = broken(BREAKS, tmp_path, 8, 9, 10, repeats=2)
+    assert {at for at, cell in cells.items() if cell.error} == {8, 9, 10, 11}
+    assert cells[1].figures["throughput"].runs[0] is None
+    assert cells[1].figures["throughput"].runs[1]
+
+
+@pytest.mark.parametrize("failure", [OSError(24, "Too many open files"), LoadError("it ended")])
+@pytest.mark.parametrize("times", [1, 2])
+def test_what_our_own_side_cannot_do_is_no_fault_of_the_server(
+    failure: Exception, times: int
+) -> None:
+    experiment = short("scaling", connections="1,2")
+    calls = itertools.count()
+
+    def measured(bench: Bench, parameters: Parameters) -> Sample:
+        if next(calls) < times:
+            raise failure
+        return experiment.measure(bench, parameters)
+
+    results, listener = run([Target.of_mode("tcp")], replace(experiment, measure=measured))
+    errors = [cell.error for cell in cells_of(results, "tcp") if cell.error]
+    text = f"the load generator failed, and not tcp: {getattr(failure, 'strerror', failure)}"
+    assert listener.warnings[-1] == f"{text}; it is tried again"
+    assert errors == ([text] if times == 2 else [])
+
+
 @pytest.mark.parametrize("name", ["work", "timeline", "fairness"])
 def test_a_stranger_takes_part_in_work_if_it_understands(name: str, tmp_path: Path) -> None:
     experiment = short(name, **SMALL.get(name, {}))
@@ -257,24 +340,7 @@ def test_a_server_that_runs_already_is_measured_and_left_alone() -> None:
         assert subject_of(target).command is None
 
 
-# --- the order ---------------------------------------------------------------------------
-
-
-def plan(seed: int) -> list[tuple[str, int, str]]:
-    targets = [Target.of_mode(name) for name in ("tcp", "threading-tcp", "epoll-tcp")]
-    experiment = EXPERIMENTS["scaling"]
-    study = Study(targets, [experiment], seed=seed)
-    return [(v.experiment.name, v.turn, v.target.name) for v in planned_visits(study)]
-
-
-def test_every_round_has_every_target_once_in_an_order_of_its_own() -> None:
-    order = plan(seed=1)
-    rounds = [[name for _, turn, name in order if turn == n] for n in range(5)]
-    assert all(sorted(names) == ["epoll-tcp", "tcp", "threading-tcp"] for names in rounds)
-    assert [turn for _, turn, _ in order] == sorted(turn for _, turn, _ in order)
-    assert len({tuple(names) for names in rounds}) > 1
-    assert plan(seed=1) == order
-    assert plan(seed=2) != order
+# --- what is kept -------------------------------------------------------------------------
 
 
 def test_what_was_measured_is_kept_after_every_cell() -> None:

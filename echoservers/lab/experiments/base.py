@@ -32,8 +32,8 @@ class Sample:
     limited_by: str | None = None
     error: str | None = None
     withheld: dict[str, str] = field(default_factory=dict)
-    """Figures that this run cannot tell but that would not be good, and why: the median of the
-    other runs would hide it, so the cell has none of them."""
+    """Figures that this run cannot tell, and why: those of the other runs would be chosen by
+    their outcome, so the cell has none of them."""
     rounded: dict[str, float] = field(default_factory=dict)
     """Figures that are known to so much either way, whatever the other runs say."""
 
@@ -90,6 +90,8 @@ class Experiment:
     transports: frozenset[str] = ANY
     options: Callable[[Parameters], dict[str, Any]] = _no_options
     """What our servers are started with; those that a mode does not have are left out."""
+    demanded: frozenset[str] = frozenset()
+    """Those options that a target at least must have, as the user has asked for them."""
     works: bool = False
     """Whether the server must do work for a message, as `lab.handlers` has it."""
     plain: bool = False

@@ -68,6 +68,7 @@ class _Visitor(StreamClient):
         self.starts.append(start)
         self.connects.append(connected - start)
         self.ends.append(clock())
+        counted = self._load.counting
         self.visiting = 0.0
         self._channel.shutdown(socket.SHUT_WR)
         self.wait_for(READ)
@@ -75,7 +76,8 @@ class _Visitor(StreamClient):
             yield
         if data:
             raise WrongReply(f"connection {self.number}: more came than was sent")
-        self._load.finished()
+        if counted:
+            self._load.finished()
 
 
 class ChurnLoad:
@@ -88,6 +90,10 @@ class ChurnLoad:
         """Those that failed, and try again at the next tick."""
         self._left = plan.requests if plan.requests is not None else -1
         self._open = self._left
+        self.counting = not plan.warmup
+        """Whether the window has begun: requests before it are none of those asked for."""
+        self._warm_until = 0.0
+        self._warmup = plan.warmup
         self._quiet_since, self._seen = 0.0, 0
         dialler.use_many_sources()
         rings = Rings(plan.connections, plan.size, plan.message)
@@ -104,11 +110,16 @@ class ChurnLoad:
     def start(self, at: float) -> None:
         """All of them begin at once."""
         self._quiet_since = at
+        self._warm_until = at + self._warmup
         for client in self._clients:
             client.resume()
 
     def run(self, until: float) -> None:
         """Go on until the time *until*."""
+        if until > self._warm_until and not self.counting:
+            self.counting = True
+            under_way = sum(client.visiting > 0 for client in self._clients)
+            self._left = max(0, self._left - under_way) if self._left > 0 else self._left
         self._loop.run(until)
 
     def finish(self) -> None:
@@ -134,6 +145,8 @@ class ChurnLoad:
 
     def may_go_on(self) -> bool:
         """Whether another request is to be made; it is counted."""
+        if not self.counting:
+            return True
         if self._left == 0:
             return False
         self._left -= 1  # from -1 downwards where there is no limit

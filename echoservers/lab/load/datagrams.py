@@ -39,7 +39,6 @@ class _Socket:
     def __init__(self, loop: Loop, dialler: Dialler, rings: Rings, number: int) -> None:
         self.loop = loop
         self.number = number
-        self.lost = 0
         self.ring = list(dict.fromkeys(rings.of(number)))  # of a short message there are few
         self._dialler = dialler
         self._socket: Any = None
@@ -80,7 +79,10 @@ class _Asking(_Socket):
     def __init__(self, loop: Loop, dialler: Dialler, rings: Rings, number: int) -> None:
         super().__init__(loop, dialler, rings, number)
         self.starts, self.ends = array("d"), array("d")
+        self.losses = array("d")
+        """When each that is lost was given up."""
         self.sent_at = 0.0
+        """When the one that it waits for was sent, or could not be yet; 0: it has not begun."""
 
     def begin(self) -> None:
         """Send the first."""
@@ -109,8 +111,8 @@ class _Asking(_Socket):
                 try:
                     data = recv(LONGEST)
                 except BlockingIOError:
-                    if clock() - sent_at >= LOSS_TIME:
-                        self.lost += 1
+                    if (now := clock()) - sent_at >= LOSS_TIME:
+                        self.losses.append(now)
                         break
                     yield
                     continue
@@ -163,11 +165,9 @@ class ClosedDatagrams:
     def outcome(self) -> tuple[dict[str, Any], dict[str, "array[Any]"]]:
         """What is to be said of it, and the samples."""
         clients = self._clients
-        return {
-            "samples": "timed",
-            "connected": len(clients),
-            "lost": sum(client.lost for client in clients),
-        }, {
+        return {"samples": "timed", "connected": len(clients)}, {
+            "losses": join([client.losses for client in clients]),
+            "visiting": array("d", [c.sent_at for c in clients if c.sent_at]),
             "starts": join([client.starts for client in clients]),
             "ends": join([client.ends for client in clients]),
             "counts": array("q", [len(client.ends) for client in clients]),

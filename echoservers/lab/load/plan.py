@@ -53,8 +53,8 @@ class LoadPlan:
     messages_per_connection: int = 1
     """Of ``churn``, one after the other."""
     requests: int | None = None
-    """Connections of ``churn``, over all, after which the run is over; by default time alone
-    ends it."""
+    """Connections of ``churn``, over all, after which the window is over; by default time alone
+    ends it.  Those of the warm-up do not count."""
     idle: int = 0
     """Further connections that are answered once, and then are idle."""
     slow: int = 0

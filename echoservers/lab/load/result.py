@@ -42,7 +42,8 @@ class LoadResult:
     received: int
     """Those of them that were answered, and so the number of samples."""
     lost: int
-    """Datagrams without a reply in time; messages of an open loop without a reply at the end."""
+    """Datagrams that were given up in the window; messages of an open loop without a reply at
+    the end."""
     errors: dict[str, int]
     """How many connections or datagrams failed, by reason, over the whole run."""
     seconds: float
@@ -80,16 +81,20 @@ class LoadResult:
     processor to do it on: from 0 to 1."""
     delayed: float
     """Seconds in the window in which it waited for a processor."""
+    overdue: int = 0
+    """Replies that came in the window to messages that were due before it; they are no samples."""
     notes: tuple[str, ...] = field(default=())
     """What a reader of the figures should know."""
 
     @property
     def throughput(self) -> float:
-        """Replies a second that came within the window."""
-        return self.count_between(0.0, self.seconds) / self.seconds if self.seconds else 0.0
+        """Replies a second that came within the window, whenever their messages were due."""
+        if not self.seconds:
+            return 0.0
+        return (self.overdue + self.count_between(0.0, self.seconds)) / self.seconds
 
     def count_between(self, after: float, before: float) -> int:
-        """Replies that came between two times, in seconds of the window."""
+        """How many of the samples' replies came between two times, in seconds of the window."""
         ends = self.starts + self.latencies - self.begin
         return int(((ends >= after) & (ends < before)).sum())
 
@@ -207,9 +212,13 @@ def _timed(_plan: LoadPlan, told: dict[str, Any], arrays: dict[str, Any]) -> dic
     samples = {"starts": arrays["starts"][kept], "ends": ends[kept], "clients": clients[kept]}
     if "connects" in arrays:
         samples["connect_seconds"] = arrays["connects"][kept]
-    lost = told.get("lost", 0)
+    losses = arrays.get("losses", np.zeros(0))
+    lost = int(((losses >= begin) & (losses < end)).sum())
+    late = (arrays["starts"] < end) & (ends >= end)  # they waited at the end, as those that do yet
     return _ordered(**samples) | {
-        "unfinished": _ages(arrays.get("visiting"), end),
+        "unfinished": np.concatenate(
+            [end - arrays["starts"][late], _ages(arrays.get("visiting"), end)]
+        ),
         "connect_waits": _ages(arrays.get("connecting"), end),
         "lost": lost,
         "lost_waits": np.full(lost, LOSS_TIME),
@@ -249,6 +258,7 @@ def _scheduled(plan: LoadPlan, told: dict[str, Any], arrays: dict[str, Any]) -> 
         "lost": len(waits),
         "lost_waits": waits,
         "lateness": (arrays["left"] - due)[inside],
+        "overdue": int(((due < begin) & (ends >= begin) & (ends < end)).sum()),
     }
 
 

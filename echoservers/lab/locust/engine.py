@@ -127,7 +127,7 @@ class LocustEngine:
         for name, quantile in PERCENTILES.items():
             found = result.percentiles[name]
             if result.received < needed_samples(quantile):
-                sample.notes.append(too_few(name, quantile))
+                sample.withheld[name] = too_few(name, quantile)
             elif failed > (1 - quantile) * result.sent:
                 sample.withheld[name] = _failed(name, failed, result.sent)
             elif found < ROUNDED:
