@@ -40,7 +40,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert "Throughput against the number of clients" in done.stdout
     assert "epoll-tcp" in done.stdout
     assert "scaling 1/1 epoll-tcp 1: " in done.stderr
-    assert "2 measurements, 2 starts of a server: about 1 s" in done.stderr
+    assert "2 measurements, 2 starts of a server: about 2 s" in done.stderr
     return folder / "made"
 
 
