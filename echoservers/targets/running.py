@@ -221,11 +221,11 @@ class RunningTarget:
             raise TargetError(f"{self.target.name}: {error.strerror}: {error.filename}") from error
         finally:
             os.close(printed)
-        if cpus is not None:
-            os.sched_setaffinity(self._process.pid, cpus)
         assert self._process.stdout is not None
         printing = open(output, "rb", buffering=0)  # noqa: SIM115 - its thread closes it
         self._in_thread(self._read_output, printing)
+        if cpus is not None:
+            os.sched_setaffinity(self._process.pid, cpus)
         events = self._process.stdout
         first, _, rest = events.readline().decode().strip().partition(" ")
         if first != "started":
