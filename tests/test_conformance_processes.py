@@ -2,7 +2,6 @@
 
 import builtins
 import select
-import shutil
 import socket
 import sys
 import threading
@@ -31,51 +30,12 @@ from echoservers.targets.watch import CannotWatch, Watch
 from support import PATIENCE, wait_until
 
 RIGHT = Path(__file__).with_name("right_servers")
-GROUPS = ["datagrams", "processes"]
-
-"""Some of each kind; the bodies for every mode run the checks over all."""
-
-XINETD_CANNOT = {"processes.sigint", "processes.second-instance"}
-"""It ignores SIGINT, and goes on with those of its services whose ports it gets."""
-
-PROGRAMS = {
-    "socat TCP-LISTEN:{port},bind=127.0.0.1,reuseaddr,fork,backlog=128 EXEC:cat": set(),
-    "ncat -l -k -e /bin/cat 127.0.0.1 {port}": set(),
-    f"node {RIGHT / 'node_echo.js'} {{port}}": set(),
-    f"sh {RIGHT / 'xinetd_echo.sh'} {{port}}": XINETD_CANNOT,
-    f"sh {RIGHT / 'xinetd_echo.sh'} {{port}} udp": {
-        *XINETD_CANNOT,
-        "datagrams.large",  # its buffer has 2,048 bytes
-        "datagrams.largest",
-        "datagrams.burst",  # it throws away what has come while it answered
-        "datagrams.low-ports",
-        "datagrams.own-port",
-    },
-}
 
 
 def _report(target: Target, only: list[str], repeat: int = 1) -> Report:
     with Subject(target, target.level) as subject:
         checks = select_checks(target, target.level, only=only)
         return check_target(subject, checks, repeat=repeat)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("command", PROGRAMS, ids=lambda command: command.rpartition("/")[2])
-def test_right_programs_pass(command: str) -> None:
-    needed = "xinetd" if "xinetd" in command else command.split(maxsplit=1)[0]
-    if shutil.which(needed) is None:
-        pytest.skip(f"{needed} is not installed")
-    target = Target.of_command(command, "udp" if command.endswith(" udp") else None)
-    checks = [
-        check
-        for check in select_checks(target, target.level, only=GROUPS)
-        if check.id not in PROGRAMS[command]
-    ]
-    scale = 0.5 if PROGRAMS[command] else 1.0  # what it cannot is waited for all the same
-    with Subject(target, target.level, scale) as subject:
-        report = check_target(subject, checks)
-    assert [(r.check.id, r.expected, r.got) for r in report.failed] == []
 
 
 def test_what_is_found_out_once_is_found_out_again_when_repeated() -> None:
