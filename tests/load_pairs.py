@@ -21,6 +21,13 @@ class Pairs:
         self._kind = kind
         self.peers: list[socket.socket] = []
 
+    def __enter__(self) -> "Pairs":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for peer in self.peers:
+            peer.close()
+
     def dial(self) -> socket.socket:
         ours, theirs = socket.socketpair(type=self._kind)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)

@@ -28,10 +28,8 @@ def loop() -> Iterator[Loop]:
 
 @pytest.fixture
 def streams() -> Iterator[Pairs]:
-    pairs = Pairs(socket.SOCK_STREAM)
-    yield pairs
-    for peer in pairs.peers:
-        peer.close()
+    with Pairs(socket.SOCK_STREAM) as pairs:
+        yield pairs
 
 
 # --- streams ----------------------------------------------------------------------------
@@ -168,22 +166,20 @@ def test_a_run_of_too_many_messages_is_ended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "MAX_SAMPLES", 3)
-    pairs = Pairs(kind)
-    made = load(loop, pairs, LoadPlan(endpoint, size=10))  # type: ignore[arg-type]
-    made.dial()
-    made.start(clock())
-    (peer,) = pairs.peers
+    with Pairs(kind) as pairs:
+        made = load(loop, pairs, LoadPlan(endpoint, size=10))  # type: ignore[arg-type]
+        made.dial()
+        made.start(clock())
+        (peer,) = pairs.peers
 
-    for _ in range(4):
-        goes_on(loop, lambda: bool(select.select([peer], [], [], 0)[0]))
-        answered = loop.answered()
-        peer.send(peer.recv(10))
-        goes_on(loop, lambda: loop.answered() > answered)  # noqa: B023 - called in this round
-    with pytest.raises(RunEnded, match="more than 3 messages: shorten the run"):
-        loop.run(clock() + PATIENCE)
-    made.close()
-    for other in pairs.peers:
-        other.close()
+        for _ in range(4):
+            goes_on(loop, lambda: bool(select.select([peer], [], [], 0)[0]))
+            answered = loop.answered()
+            peer.send(peer.recv(10))
+            goes_on(loop, lambda: loop.answered() > answered)  # noqa: B023 - called in this round
+        with pytest.raises(RunEnded, match="more than 3 messages: shorten the run"):
+            loop.run(clock() + PATIENCE)
+        made.close()
 
 
 # --- the crowd --------------------------------------------------------------------------

@@ -25,10 +25,8 @@ def loop() -> Iterator[Loop]:
 
 @pytest.fixture
 def messages() -> Iterator[Pairs]:
-    pairs = Pairs(socket.SOCK_DGRAM)
-    yield pairs
-    for peer in pairs.peers:
-        peer.close()
+    with Pairs(socket.SOCK_DGRAM) as pairs:
+        yield pairs
 
 
 def test_a_datagram_that_finds_no_room_waits_for_it(loop: Loop, messages: Pairs) -> None:

@@ -30,17 +30,14 @@ STABLE_TIME = 1.0
 """Seconds after which a worker that ends has not died at its start."""
 
 FIRST_DELAY, LONGEST_DELAY = 0.1, 30.0
-"""Seconds until a worker is replaced when as many have died at start as there are places:
-twice as long each time, so that it costs little, and someone who mends the fault does not
-wait for long."""
+"""Seconds until a worker is replaced when as many have died at start as there are places: twice
+as long each time, which costs little, and whoever mends the fault does not wait for long."""
 
 HOPELESS = 5
-"""Delays after which a server of which no worker has ever been ready gives up: 3 seconds.
-Whoever starts it learns that it cannot serve; one that has served never gives up."""
+"""Delays, 3 s, until one that never had a ready worker gives up: who starts it is to learn it."""
 
 FORK_PAUSE = 0.5
-"""Seconds until the next try when the system had no process for us: the server is whole
-again within a second of relief."""
+"""Seconds until the next try when the system had no process: whole a second after relief."""
 
 CUT_TIME = 1.0
 """Seconds from the end of the input to the cut, for a worker that leaves late."""
@@ -49,8 +46,7 @@ KILL_TIME = 0.5
 """Seconds from the cut to SIGKILL."""
 
 DEATH_TIME = 5.0
-"""Seconds for the system to end what was killed, and to say so: milliseconds, but on a machine
-that is busy.  Whatever a worker does, it ends, so its master need not leave it behind."""
+"""Seconds for the system to end what was killed: milliseconds, but on a busy machine."""
 
 SWEEP_INTERVAL = 0.2
 """Seconds between looks at workers that cannot be watched (no process descriptors)."""
