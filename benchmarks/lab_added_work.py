@@ -13,7 +13,6 @@ all rounds the CPU time for a message shows the work, and no difference in the c
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import sys
 from dataclasses import replace
@@ -26,7 +25,7 @@ from echoservers.lab.experiments import EXPERIMENTS, Experiment, Parameters, Sam
 from echoservers.lab.results import Figure
 from echoservers.lab.stats import NO_DIFFERENCE, Interval, paired_ratio, verdict
 from echoservers.targets import Target
-from lab_common import arguments, outcome, shown, study
+from lab_common import arguments, find_handlers, outcome, shown, study
 from lab_handlers import Spins, order
 from tables import Row
 
@@ -98,10 +97,7 @@ def ratio(ours: Figure, base: Figure, rounds: int) -> Interval:
 def main() -> int:
     """Measure, compare, print."""
     options = parse()
-    here = str(Path(__file__).resolve().parent)  # where servers find the handler
-    os.environ["PYTHONPATH"] = os.pathsep.join(
-        filter(None, [here, str(Path(here).parent), os.environ.get("PYTHONPATH")])
-    )
+    find_handlers()
     turns, cost = turns_of(options)
     found = measured(options, {BASE: 0, CONTROL: 0, MORE: turns}, options.rounds)
     rows: list[Row] = []

@@ -26,7 +26,17 @@ from echoservers.targets import Target
 from machine import cpu_model
 from tables import Row, table
 
-__all__ = ["Alone", "arguments", "median", "outcome", "progress", "shown", "study", "two_sides"]
+__all__ = [
+    "Alone",
+    "arguments",
+    "find_handlers",
+    "median",
+    "outcome",
+    "progress",
+    "shown",
+    "study",
+    "two_sides",
+]
 
 
 class Alone:
@@ -43,6 +53,14 @@ def arguments(about: str | None) -> argparse.ArgumentParser:
     """A parser that says what the script is about."""
     return argparse.ArgumentParser(
         description=about, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
+def find_handlers() -> None:
+    """Let the servers that are started find `lab_handlers`."""
+    here = Path(__file__).resolve().parent
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [str(here), str(here.parent), os.environ.get("PYTHONPATH")])
     )
 
 

@@ -1,4 +1,4 @@
-"""The handler with a little work that lab_added_work.py measures; servers import it."""
+"""The handlers with a little work that the self-tests measure; servers import them."""
 
 from __future__ import annotations
 
@@ -20,3 +20,14 @@ class Spins(EchoHandler):
 def order(turns: int) -> bytes:
     """The begin of a message that asks for so many."""
     return b"%8d" % turns
+
+
+class Works(EchoHandler):
+    """Echo, after some tens of microseconds of work."""
+
+    TURNS = 1500
+
+    def respond(self, message: bytes) -> bytes:
+        for _ in range(self.TURNS):
+            pass
+        return message
