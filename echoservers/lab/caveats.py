@@ -91,15 +91,32 @@ def _few_runs(_results: Results, experiment: Experiment) -> Caveats:
         )
 
 
-def _one_processor(results: Results, experiment: Experiment) -> Caveats:
+def _servers_cpus(results: Results) -> int:
     pinning = results.environment.get("pinning")
-    cpus = len(pinning["server"]) if pinning else results.environment.get("usable_cpus", 0)
+    return len(pinning["server"]) if pinning else results.environment.get("usable_cpus", 0)
+
+
+def _one_processor(results: Results, experiment: Experiment) -> Caveats:
+    cpus = _servers_cpus(results)
     models = {subject.name: subject.model or "" for subject in results.targets}
     parallel = [c for c in experiment.cells if models.get(c.target, "").startswith(_PARALLEL)]
     if cpus == 1 and parallel and experiment.name not in ("idle", "fairness", "backlog"):
         yield (
             "The servers had one processor: threads and processes could overlap what waits,"
             " but nothing that computes."
+        )
+
+
+def _a_worker_a_processor(results: Results, experiment: Experiment) -> Caveats:
+    """A preforked server's workers are as many as processors, where nobody says how many."""
+    preforked = [each for each in results.targets if each.model == "prefork"]
+    default = [each.name for each in preforked if "workers=" not in (each.mode or "")]
+    held = [cell for cell in experiment.cells if cell.target in default]
+    cpus = _servers_cpus(results)
+    if held and cpus and experiment.name == "slow-client":
+        yield (
+            f"A worker a processor, here {cpus}, and a client a worker: {_who(held)}. As many"
+            " slow clients take them all; with workers=8 it would take eight."
         )
 
 
@@ -160,6 +177,7 @@ _CAVEATS: tuple[Callable[[Results, Experiment], Caveats], ...] = (
     _cut_short,
     _few_runs,
     _one_processor,
+    _a_worker_a_processor,
     _transports,
     _strangers,
     _loopback,

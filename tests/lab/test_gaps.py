@@ -139,6 +139,20 @@ def test_what_applies_to_a_run() -> None:
     assert "the same work varied by 40%" in said
 
 
+def test_where_one_slow_client_takes_the_only_worker_the_reader_is_told() -> None:
+    results = sample_results(("slow-client",), servers=1)
+    results.environment["pinning"] = {"server": [0], "generator": [1]}
+    (experiment,) = results.experiments
+    asked, default = (
+        replace(results.targets[0], model="prefork", mode=mode)
+        for mode in ("prefork-tcp:workers=8", "prefork-tcp")
+    )
+    results.targets[0] = default
+    assert any("a processor, here 1," in said for said in about_experiment(results, experiment))
+    results.targets[0] = asked
+    assert not any("a processor, here" in said for said in about_experiment(results, experiment))
+
+
 def test_what_applies_to_an_experiment() -> None:
     results = sample_results(("churn",), servers=3, repeats=3)
     (experiment,) = results.experiments
