@@ -4,9 +4,9 @@ The path of a request is the standard library's, seam by seam, and costs as much
 the two system calls of a datagram.  Where all seams are as they were made, what they do is
 done here in one place: receive, check, ask the handler, reply.
 
-Under load, what is only echoed takes two system calls a batch (`echoservers.mmsg`).  For
-any other handler that saves next to nothing: its reply is a message of its own, and the
-address, which `socket` makes of what the kernel wrote, would have to be made here.
+Under load, what is only echoed takes two system calls a batch (`echoservers.mmsg`).  Other
+handlers are asked one by one, and each reply is sent before the next is asked: together they
+would be quicker, too, but the first client would wait until the last had been thought about.
 """
 
 import socket
