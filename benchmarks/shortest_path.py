@@ -5,6 +5,7 @@
 Beside each path of ours stands the shortest Python that does the same: receive into a buffer,
 send a slice of it. Nothing is waited for and nobody else runs, so the least of many rounds is
 hardly disturbed by a busy machine; what is left between the two is what could still be saved.
+Datagrams that are answered together take fewer system calls than that, two a batch.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def least(prepare: Callable[[], None], run: Callable[[], None], clear: Callable[
     return best / IN_A_ROUND * 1e6
 
 
-def datagrams() -> tuple[float, float]:
+def datagrams(together: bool) -> tuple[float, float]:
     """`epoll-udp` against recvfrom_into and sendto."""
     server = echoservers.create_server("epoll-udp", LOOPBACK)
     with server, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
@@ -48,6 +49,8 @@ def datagrams() -> tuple[float, float]:
         server.logs_connections = False
         server._prepare_to_serve()
         server._loop.is_busy = True
+        if not together:
+            server._plain_path._load = lambda: None
         buffer = memoryview(bytearray(65536))
         receive, send = server.socket.recvfrom_into, server.socket.sendto
 
@@ -107,7 +110,8 @@ def main() -> None:
     """Measure both, and print the microseconds a message."""
     print("microseconds a message       ours  shortest")
     for name, measure in (
-        ("epoll-udp, the two calls", datagrams),
+        ("epoll-udp, one by one", lambda: datagrams(together=False)),
+        ("epoll-udp, together", lambda: datagrams(together=True)),
         ("epoll-tcp, client included", stream),
     ):
         ours, shortest = measure()

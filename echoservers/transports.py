@@ -15,7 +15,7 @@ from .addresses import check_unix_path, family_of, normalise
 from .admission import RequestDropped
 from .bounces import Repeats, mark_replies
 from .counters import DROP_CELL
-from .datagrams import answer_batch, has_plain_path
+from .datagrams import PlainPath, has_plain_path
 from .log import logger
 from .options import Option, count, count_or_none, file_mode
 from .replies import (
@@ -130,7 +130,7 @@ class UDPServer(TCPServer, socketserver.UDPServer):
 
     _repeats: Repeats | None = None
     _packet_info: tuple[int, int] | None = None
-    _plain_path = False
+    _plain_path: PlainPath | None = None
 
     def server_bind(self) -> None:
         """Bind; on a wildcard address ask for each datagram's destination too."""
@@ -159,18 +159,20 @@ class UDPServer(TCPServer, socketserver.UDPServer):
 
     def _prepare_to_serve(self) -> None:
         super()._prepare_to_serve()
-        self._plain_path = (
+        self._plain_path = None
+        if (
             self._serves_at_once
             and self._packet_info is None
             and self._takes_freely()
             and has_plain_path(self, UDPServer)
-        )
-
-    def _accept_batch(self) -> None:
-        if self._plain_path:
+        ):
             longest = min(self.max_packet_size, self._longest_for_handler or 0)
             own_port = self.server_address[1] if self._has_ports else 0
-            answer_batch(self, self._buffer, longest, own_port)
+            self._plain_path = PlainPath(self, self._buffer, longest, own_port)
+
+    def _accept_batch(self) -> None:
+        if self._plain_path is not None:
+            self._plain_path.answer_batch()
         else:
             super()._accept_batch()
 
