@@ -66,7 +66,7 @@ class EchoHandler(BaseRequestHandler):
     closing = False
 
     def __init__(self, request: Any, client_address: Any, server: Any) -> None:
-        # As in the class above; not by calling it: see `echoservers.models.forks`.
+        # As the class above does it; not called, as one function more costs a forked child.
         self.request = request
         self.client_address = client_address
         self.server = server
