@@ -129,7 +129,10 @@ class Activity:
                 if not self._sources[record.source]:
                     del self._sources[record.source]
             if record.cells is not None:
-                self._totals = add_up((self._totals, record.cells))
+                totals = list(self._totals)
+                for cell, number in enumerate(record.cells):
+                    totals[cell] += number
+                self._totals = totals
             return True
 
     def refuse(self, reason: str) -> None:

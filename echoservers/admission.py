@@ -54,6 +54,9 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
     _shares_listener = False  # with other processes, which accept from it too
     _shares_backlog = False  # what we leave there another process may take
 
+    is_stream: bool
+    """Whether requests are connections, not datagrams."""
+
     server_address: Any
     socket: _Socket
     socket_type: int
@@ -64,6 +67,7 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
         return self.socket.fileno()
 
     def _prepare_admission(self) -> None:
+        self.is_stream = self.socket_type == socket.SOCK_STREAM
         self._activity = Activity()
         self._loop = self._make_loop()
         self._loop.on_stop = self._stop_soon
@@ -102,11 +106,6 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
         record = activity.in_progress.get(id(request))
         return activity.loop_cells if record is None or record.cells is None else record.cells
 
-    @property
-    def is_stream(self) -> bool:
-        """Whether requests are connections, not datagrams."""
-        return self.socket_type == socket.SOCK_STREAM
-
     # --- accept ---------------------------------------------------------------------
 
     def _listen(self, wanted: bool) -> None:
@@ -131,7 +130,7 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
     def _accept_one(self) -> bool:
         """Take one request; False when there is none or none can be taken now."""
         in_progress = self._activity.in_progress
-        if in_progress and self.overflow == "queue" and len(in_progress) >= self.capacity():
+        if in_progress and len(in_progress) >= self.capacity() and self.overflow == "queue":
             self._pause(0.0)
             return False
         try:
@@ -191,7 +190,8 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
             elif wait is not None:
                 longest = wait if longest is None else min(wait, longest)
         self._loop.turn(longest)
-        self._loop.raise_interrupt()
+        if self._loop.interrupted:
+            self._loop.raise_interrupt()
 
     def _answer_ping(self) -> None:
         """For a worker whose master asks whether it stands still; see `_all_serve`."""
@@ -226,7 +226,8 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
         """
         record = None
         if not self._serves_at_once:
-            source = self._source(client_address)
+            limited = self.max_connections_per_source is not None
+            source = self._source(client_address) if limited else None
             refusal = self._refusal(source)
             if refusal:
                 self._refuse(request, client_address, refusal)
@@ -286,7 +287,7 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
         self.handle_error(request, client_address)
 
     def _source(self, client_address: Any) -> str | None:
-        if self.max_connections_per_source is None or not isinstance(client_address, tuple):
+        if not isinstance(client_address, tuple):
             return None
         return str(normalise(client_address)[0])
 

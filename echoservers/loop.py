@@ -63,7 +63,8 @@ class Loop:
         self.holds_interrupts = False
         """Whether Ctrl-C ends the turn behind the callbacks that it comes upon: a connection
         that it cuts in the middle of its end would be in progress for ever."""
-        self._interrupted = False
+        self.interrupted = False
+        """Whether one has come; `raise_interrupt` is due."""
         self.on_stop: _Callback | None = None
         """Called in the turn in which a forked child has asked for it."""
         try:
@@ -91,7 +92,8 @@ class Loop:
         :param shared: other processes wait for it too; one of them is enough.
         """
         self._readers[descriptor] = callback
-        self._writers.pop(descriptor, None)
+        if self._writers:
+            self._writers.pop(descriptor, None)
         if shared:
             self.waiter.watch_shared(descriptor)
         else:
@@ -109,9 +111,10 @@ class Loop:
 
     def unwatch(self, descriptor: int) -> None:
         """Forget *descriptor*; harmless when it is not watched."""
-        reader = self._readers.pop(descriptor, None)
-        writer = self._writers.pop(descriptor, None)
-        if reader is not None or writer is not None:
+        watched = self._readers.pop(descriptor, None)
+        if watched is None:
+            watched = self._writers.pop(descriptor, None)
+        if watched is not None:
             self.waiter.watch(descriptor, 0)
 
     def call_at(self, when: float, callback: _Callback) -> Timer:
@@ -189,10 +192,10 @@ class Loop:
             return
 
         def hold(_signum: int, _frame: object) -> None:
-            if self._interrupted:  # a handler that does not return
+            if self.interrupted:  # a handler that does not return
                 signal.signal(signal.SIGINT, default)
                 raise KeyboardInterrupt
-            self._interrupted = True
+            self.interrupted = True
             self.wake()
 
         signal.signal(signal.SIGINT, hold)
@@ -200,7 +203,7 @@ class Loop:
             yield
             self.raise_interrupt()
         finally:
-            self._interrupted = False
+            self.interrupted = False
             if signal.getsignal(signal.SIGINT) is hold:
                 signal.signal(signal.SIGINT, default)
 
@@ -209,8 +212,8 @@ class Loop:
 
         :raises KeyboardInterrupt: Ctrl-C has come meanwhile.
         """
-        if self._interrupted:
-            self._interrupted = False
+        if self.interrupted:
+            self.interrupted = False
             raise KeyboardInterrupt
 
     def ask_owner_to_stop(self) -> None:

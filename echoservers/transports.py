@@ -193,7 +193,8 @@ class UDPServer(TCPServer, socketserver.UDPServer):
             if port < RESERVED_PORTS or port == self.server_address[1]:
                 raise self._dropped("unsafe_source")
         message = bytes(self._buffer[:size])
-        self._check_repeats(source, message)
+        if self._repeats is not None:
+            self._check_repeats(source, message)
         return (message, sock), source
 
     def _check_repeats(self, source: Any, message: bytes) -> None:

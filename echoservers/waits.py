@@ -42,16 +42,16 @@ class PollWait:
 
     def __init__(self) -> None:
         self._poll = select.poll()
-        self._watched: set[int] = set()
 
     def watch(self, descriptor: int, events: int) -> None:
         """See `Wait`."""
         if events:
             self._poll.register(descriptor, events)
-            self._watched.add(descriptor)
-        elif descriptor in self._watched:
-            self._watched.remove(descriptor)
+            return
+        try:
             self._poll.unregister(descriptor)
+        except KeyError:
+            return  # it was not watched
 
     def watch_shared(self, descriptor: int) -> None:
         """As `watch` for reading: poll(2) wakes every process."""
