@@ -13,12 +13,17 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from ..errors import EchoServersError
+from .usage import descendants
 
 __all__ = ["CannotWatch", "Memory", "Process", "Snapshot", "Thread", "Watch", "newest_task"]
 
 
 LOOK_AGAIN = 0.005
 """Seconds between two looks at what gives no event."""
+
+
+_LISTS_CHILDREN = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
+"""Whether the system says who the children of a process are (proc(5), CONFIG_PROC_CHILDREN)."""
 
 
 class CannotWatch(EchoServersError):
@@ -184,7 +189,7 @@ class Watch:
         found: dict[int, Process] = {}
         try:
             spent = self._supervisor.cpu_times()
-            for process in self._supervisor.children(recursive=True):
+            for process in self._below():
                 with contextlib.suppress(self._psutil.NoSuchProcess, ProcessLookupError):
                     seen = self._look_at(process, threads, memory)
                     if not (seen.zombie and seen.parent == self._supervisor.pid):
@@ -240,6 +245,18 @@ class Watch:
         with contextlib.suppress(self._psutil.Error):
             return tuple(self._psutil.Process(pid).cmdline())
         return ()
+
+    def _below(self) -> Iterator[Any]:
+        """Every process that the supervisor is an ancestor of.
+
+        psutil finds them among all processes of the system, which may be thousands.
+        """
+        if not _LISTS_CHILDREN:
+            yield from self._supervisor.children(recursive=True)
+            return
+        for pid in descendants(self._supervisor.pid):
+            with contextlib.suppress(self._psutil.NoSuchProcess):
+                yield self._psutil.Process(pid)
 
     def _look_at(self, process: Any, threads: bool, memory: bool) -> Process:
         pid = process.pid
