@@ -90,6 +90,8 @@ class Leak(NamedTuple):
         """Whether it grew in as many rounds as it takes, and evenly."""
         if len(growth) < self.rounds or not self.grows(growth):
             return False
+        if self.rounds < AGAIN:
+            return True  # there are no pools of them that fill for so long
         third = len(growth) // 3
         return sum(growth[-third:]) >= STEADY * sum(growth[-2 * third : -third])
 
@@ -100,9 +102,9 @@ class Leak(NamedTuple):
         return sum(growth) < FAST * CONNECTIONS * len(growth) or sum(growth) >= self.most
 
 
-DESCRIPTORS = Leak("descriptors", lambda seen: seen.descriptors, 0.05, 2)
-THREADS = Leak("threads", lambda seen: seen.threads, 0.05, 2)
-PROCESSES = Leak("processes", lambda seen: seen.processes, 0.05, 2)
+DESCRIPTORS = Leak("descriptors", lambda seen: seen.descriptors, 0.05, 4)
+THREADS = Leak("threads", lambda seen: seen.threads, 0.05, 4)
+PROCESSES = Leak("processes", lambda seen: seen.processes, 0.05, 4)
 # Half of the 128 bytes that are promised to be found, for growth comes in pages.  Programs of
 # Python, C and C++ mostly pause in the first thousand connections, but for what leaks; a heap
 # that is swept only now and then grows for longer: asyncio with TLS for 2,200, Node for 1,800,
