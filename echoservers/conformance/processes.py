@@ -50,7 +50,7 @@ CROWD = {Level.ITERATIVE: 1, Level.POOL: 2, Level.CONCURRENT: 16}
 
 LONG = 60.0
 """Seconds for a check of many connections: for one whose memory grows in every round these are
-six thousand, which at a rate of a hundred a second are as many as can be made."""
+six thousand or more, which at a rate of a hundred a second are as many as can be made."""
 
 ENDS = 40.0
 """Seconds for a check of ends: of two or three servers, each of which may take `END_TIME`."""
