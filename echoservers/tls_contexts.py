@@ -71,8 +71,16 @@ def client_context(
 
 @functools.cache
 def unverifying_context() -> ssl.SSLContext:
-    """A context that verifies nothing, for clients that come by thousands: made once, in 70 ms."""
-    return client_context(cafile=None, insecure=True, certfile=None, keyfile=None)
+    """A context that verifies nothing, for clients that come by thousands.
+
+    It has none of the system's CA certificates: OpenSSL would look through them all the same,
+    which is a third of a client's work.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def use_throwaway(context: ssl.SSLContext) -> str:

@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 import pytest
 
 from check_samples import BAD, GOOD, TWO, write
+from echoservers.cli import check as cli_check
 from echoservers.cli import main
 from support import PATIENCE, ROOT, program, run_cli, serving, state_of, wait_until
 from terminal import Terminal, why_no_terminal
@@ -52,6 +53,17 @@ def test_a_right_server_passes() -> None:
         ["pass", "bytes.every-value", "TIME"],
     ]
     assert last == "2 passed, in TIME"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "at_once"),
+    [(["--all"], 6), (["--submissions", "."], 3), (["--all", "--jobs", "1"], 1)],
+)
+def test_how_many_are_checked_at_a_time(
+    arguments: list[str], at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
+    assert cli_check._at_once(cli_check._parser().parse(arguments)) == at_once
 
 
 def test_a_failure_shows_what_was_expected_and_what_came(folder: Path) -> None:

@@ -254,6 +254,13 @@ class TestPeers:
             peer.ask(b"hello\n")
             assert peer.has_ended
 
+    def test_when_the_time_for_the_check_is_over_that_is_what_is_told(self) -> None:
+        with answering(saying(b"hel")) as peer:
+            peer.say(b"hello\n")
+            peer._deadline = time.monotonic() - 1
+            with pytest.raises(CheckFailed, match="then the time for the whole check is over"):
+                peer.expect(b"hello\n", last=True)
+
     def test_the_first_difference_is_shown_with_what_is_around_it(self) -> None:
         lines = numbered_lines(6400)
         wrong = lines[:3000] + b"\xff" + lines[3001:]

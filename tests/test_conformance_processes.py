@@ -92,6 +92,51 @@ def test_what_is_known_when_the_time_is_over_holds(monkeypatch: pytest.MonkeyPat
     assert report.results[2].got == "time is over"
 
 
+POOL = [856, 152, 140, 104, 68, 76, 152, 56, 52, 96, 44, 88, 76, 112, 28, 56, 32, 40, 68, 80, 72]
+POOL += [64, 24, 20, 60, 52, 64, 28, 48, 48, 44, 28, 20, 52, 16, 32, 20, 20, 36, 20, 32, 36, 24, 40]
+POOL += [24, 16, 72, 44, 28, 16, 24, 28, 20, 28, 36, 20, 16, 20, 24, 16]
+"""KiB in each of 60 rounds: of 200 threads over TLS, whose pools fill, without one quiet round."""
+
+
+@pytest.mark.parametrize(
+    ("kibibytes", "certain"),
+    [
+        ([12] * 60, True),  # 128 bytes a connection
+        ([12, 16, 8, 12, 12] * 12, True),
+        ([400, 200, 100, 50, 25] + [13, 12] * 28, False),  # a round too few to look again
+        ([400, 200, 100, 50, 25] + [13, 12, 12, 13, 13] * 11, True),  # behind a warm-up
+        ([12] * 59, False),
+        (POOL, False),
+        ([400] * 60, False),  # 23 MiB may be a young heap
+        ([400] * 90, True),
+        ([1600] * 60, True),
+    ],
+)
+def test_what_grows_evenly_and_for_long_has_leaked(kibibytes: list[int], certain: bool) -> None:
+    assert leaks.MEMORY.is_certain([number * 1024 for number in kibibytes]) is certain
+
+
+def test_a_leak_is_told_when_the_time_is_over_though_it_might_be_a_young_heap(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connections, rounds = leaks._connections, iter(range(4))
+
+    def a_few_rounds(subject: Subject, running: RunningTarget, count: int) -> None:
+        if next(rounds, None) is None:
+            raise CheckSkipped("time is over")
+        connections(subject, running, 4)
+
+    monkeypatch.setattr(leaks, "_connections", a_few_rounds)
+    more = iter(range(0, 10**9, 10**6))
+    always = leaks.MEMORY._replace(of=lambda _: -next(more), rounds=3)
+    monkeypatch.setattr(leaks, "LEAKS", (*leaks.LEAKS[:3], always))
+    monkeypatch.setattr(processes, "MEMORY", always)
+    target = Target.of_mode("tcp")
+    with Subject(target, target.level) as subject:
+        report = check_target(subject, [CHECKS["processes.memory"]], look=False)
+    assert report.results[0].got == "1e+04 more for each, in each of 3 rounds"
+
+
 def test_a_server_of_which_there_can_be_but_one_passes(folder: Path) -> None:
     lock = f"import fcntl; lock = open({str(folder / 'lock')!r}, 'w')\n"
     write(folder, server=lock + "fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)\n" + GOOD)

@@ -61,6 +61,32 @@ def test_a_death_that_is_seen_later_is_the_fault_of_the_check_before(
     assert told == report.results
 
 
+@pytest.mark.parametrize("name", ["processes.descriptors", "processes.sigterm"])
+def test_a_death_is_not_lost_when_the_next_check_has_a_server_of_its_own(
+    folder: Path, name: str
+) -> None:
+    code = DIES_OF_NUL.format("os._exit, [3]")
+    report, told = checked(folder, code, "bytes.nul", name, "bytes.echo")
+    outcomes = {result.check.id: (result.outcome, result.got) for result in report.results}
+    assert outcomes.pop("bytes.nul")[0] is Outcome.FAIL
+    assert "the server ended with status 3" in report.failed[0].got
+    assert outcomes == {name: (Outcome.PASS, ""), "bytes.echo": (Outcome.PASS, "")}
+    assert told == report.results
+
+
+def test_checks_share_servers(folder: Path) -> None:
+    """Each start of an interpreter takes longer than most checks do."""
+    starts = folder / "starts"
+    count = f"open({str(starts)!r}, 'a').write('.')\n"
+    names = [name for name in CHECKS if name.startswith("processes.")]
+    names.remove("processes.sigint")  # Ctrl-C is an exception to it
+    report, _ = checked(folder, count + GOOD, "bytes.echo", *names, "bytes.nul")
+    assert [(result.check.id, result.got) for result in report.results if result.got] == []
+    # The first; one for leaks and ends by SIGTERM; a second instance of that; one that ends by
+    # SIGINT; and one for what comes behind.
+    assert len(starts.read_text()) == 5
+
+
 def test_a_death_is_not_lost_when_the_check_that_sees_it_fails_anyway(folder: Path) -> None:
     code = DIES_OF_NUL.format("os._exit, [3]")
     greets = code.replace("with client:", "with client:\n        client.sendall(b'Hello!\\n')")

@@ -31,6 +31,34 @@ def test_a_listening_socket_is_seen_without_a_connection(folder: Path) -> None:
         assert is_listening("unix-stream", path)
 
 
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_where_the_system_cannot_be_asked_its_list_is_read(
+    family: socket.AddressFamily, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listening, "NETLINK_SOCK_DIAG", 31)  # there is none with this number
+    host = "127.0.0.1" if family == socket.AF_INET else "::1"
+    with socket.create_server((host, 0), family=family) as listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(OSError, match="not supported"):
+            listening._has_listener(family, port)
+        assert is_listening("tcp", (host, port))
+    assert not is_listening("tcp", (host, port))
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_who_is_connected_does_not_listen(family: socket.AddressFamily) -> None:
+    host = "127.0.0.1" if family == socket.AF_INET else "::1"
+    with socket.create_server((host, 0), family=family) as listener:
+        with socket.create_connection(listener.getsockname()[:2]) as client:
+            assert not is_listening("tcp", (host, client.getsockname()[1]))
+        assert is_listening("tcp", (host, listener.getsockname()[1]))
+
+
+def test_a_family_that_there_is_not_is_an_error() -> None:
+    with pytest.raises(OSError, match="Invalid argument"):
+        listening._has_listener(99, 7)
+
+
 def test_of_raw_sockets_and_other_systems_nothing_is_known(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -39,6 +67,7 @@ def test_of_raw_sockets_and_other_systems_nothing_is_known(
     def missing(*_: object, **__: object) -> object:
         raise FileNotFoundError(2, "No such file or directory")
 
+    monkeypatch.setattr(listening, "_has_listener", missing)
     monkeypatch.setattr(listening, "open", missing, raising=False)
     assert has_socket("tcp", 7) is None
     assert is_listening("tcp", ("127.0.0.1", 7)) is None

@@ -24,6 +24,9 @@ from . import DONE, FAILED, NOT_REACHED, ResultsLost, say
 from .arguments import Parser, value_read_by
 from .verdicts import verdicts
 
+TARGETS_A_PROCESSOR = 2
+"""How many are checked at a time, by default."""
+
 LIMITS = {
     "cpu": ("SECONDS", 1, "processor time of a server and all that it starts"),
     "memory": ("MIB", MIB, "memory of all of them, shared pages counted once"),
@@ -134,7 +137,7 @@ def _add_manner(group: argparse._ArgumentGroup) -> None:
     )
     for flag, default, meaning in (
         ("--repeat", 1, "make each check N times; one failure is a failure (default: 1)"),
-        ("--jobs", None, "targets at a time (default: as many as there are processors)"),
+        ("--jobs", None, "targets at a time (default: two a processor; submissions: one)"),
     ):
         add(flag, type=value_read_by(count), default=default, metavar="N", help=meaning)
 
@@ -244,9 +247,12 @@ def _at_once(given: argparse.Namespace) -> int:
     if given.jobs is not None:
         return int(given.jobs)
     try:
-        return len(os.sched_getaffinity(0))
+        processors = len(os.sched_getaffinity(0))
     except AttributeError:  # not on this system
-        return os.cpu_count() or 1
+        processors = os.cpu_count() or 1
+    # Half of the time of a check nothing happens, which is what it waits for.  Submissions
+    # have limits of time, and may take what processors they find.
+    return processors * (1 if given.submissions is not None else TARGETS_A_PROCESSOR)
 
 
 def _check(

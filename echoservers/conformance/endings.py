@@ -71,7 +71,7 @@ def observe_endings(subject: Subject) -> Endings:
     :raises CheckFailed: none can be started, or it takes no connection.
     """
     seen = Endings()
-    with subject.another() as first:
+    with subject.given_up() as first:
         closed_first = _end(subject, first, signal.SIGTERM, seen)
         with _restarted(subject, first, seen if closed_first else None) as second:
             _end(subject, second, signal.SIGINT, seen)

@@ -217,6 +217,8 @@ class Peer(Client):
             if data:
                 return data
             why = "end of stream"
+        except TimeOver as over:
+            why, cut = str(over), False
         except TimeoutError:
             if hasty:
                 self._habits.answers_at_end = True

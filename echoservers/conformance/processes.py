@@ -50,7 +50,7 @@ CROWD = {Level.ITERATIVE: 1, Level.POOL: 2, Level.CONCURRENT: 16}
 
 LONG = 60.0
 """Seconds for a check of many connections: for one whose memory grows in every round these are
-six thousand, which at a rate of a hundred a second are as many as can be made."""
+six thousand or more, which at a rate of a hundred a second are as many as can be made."""
 
 ENDS = 40.0
 """Seconds for a check of ends: of two or three servers, each of which may take `END_TIME`."""
@@ -117,6 +117,34 @@ def waits(subject: Subject) -> None:
         raise CheckFailed(f"fewer than {MOST_WAKES} wake-ups a second", f"{wakes:.0f}")
 
 
+@check("bind(2): EADDRINUSE", BOTH, process=True)
+def second_instance(subject: Subject) -> None:
+    """A second instance at the same address ends, with a status that tells of a failure."""
+    status, said, _ = _second(subject)
+    if status is None:
+        more = f" and said: {said}" if said else ""
+        raise CheckFailed(f"its end within {subject.patience:g} s", f"it goes on{more}")
+    if status == 0:
+        raise CheckFailed("a status other than 0", "0")
+
+
+@check("bind(2): EADDRINUSE", BOTH, process=True)
+def second_instance_says(subject: Subject) -> None:
+    """A second instance at the same address says why it ends."""
+    status, said, _ = _second(subject)
+    if status is None:
+        raise CheckSkipped("it goes on; see processes.second-instance")
+    if not said:
+        raise CheckFailed("a message that the address is in use", f"status {status} and no message")
+
+
+@check("bind(2): EADDRINUSE", BOTH, process=True)
+def first_instance(subject: Subject) -> None:
+    """The server goes on as before when a second instance at its address was started."""
+    if not _second(subject).first_serves:
+        raise CheckFailed("an answer from the first instance", "none")
+
+
 @check("signal(7), POSIX.1: SIGTERM asks a program to end", BOTH, process=True, seconds=ENDS)
 def sigterm(subject: Subject) -> None:
     """SIGTERM ends it, with clients connected too, and its status does not tell of a failure."""
@@ -145,34 +173,6 @@ def address_again(subject: Subject) -> None:
     why = _endings(subject).again
     if why:
         raise CheckFailed("a server that starts again at the same address", why)
-
-
-@check("bind(2): EADDRINUSE", BOTH, process=True)
-def second_instance(subject: Subject) -> None:
-    """A second instance at the same address ends, with a status that tells of a failure."""
-    status, said, _ = _second(subject)
-    if status is None:
-        more = f" and said: {said}" if said else ""
-        raise CheckFailed(f"its end within {subject.patience:g} s", f"it goes on{more}")
-    if status == 0:
-        raise CheckFailed("a status other than 0", "0")
-
-
-@check("bind(2): EADDRINUSE", BOTH, process=True)
-def second_instance_says(subject: Subject) -> None:
-    """A second instance at the same address says why it ends."""
-    status, said, _ = _second(subject)
-    if status is None:
-        raise CheckSkipped("it goes on; see processes.second-instance")
-    if not said:
-        raise CheckFailed("a message that the address is in use", f"status {status} and no message")
-
-
-@check("bind(2): EADDRINUSE", BOTH, process=True)
-def first_instance(subject: Subject) -> None:
-    """The server goes on as before when a second instance at its address was started."""
-    if not _second(subject).first_serves:
-        raise CheckFailed("an answer from the first instance", "none")
 
 
 # --- inside -------------------------------------------------------------------------------

@@ -206,8 +206,9 @@ def _run(subject: Subject, check: Check, blame: Callable[[RunningTarget], None])
     """
     _see_late_end(subject, blame)
     subject.new_check(check.seconds)
-    was_fresh, known = subject.fresh, dict(subject.memo)
+    was_fresh, running, known = subject.fresh, subject.running, dict(subject.memo)
     result = _run_once(subject, check)
+    was_fresh = was_fresh or subject.running is not running  # it had one of its own
     if was_fresh or result.outcome is Outcome.PASS or not subject.has_ended:
         return result
     died = subject.running if _has_died(subject) else None
@@ -250,14 +251,13 @@ def _run_once(subject: Subject, check: Check, breath: float = LAST_BREATH) -> Re
     """How it went."""
     began = time.monotonic()
     outcome, expected, got, cut = Outcome.PASS, "", "", False
-    running = subject.running
-    is_ours = running.pid is not None
+    is_ours = subject.running.pid is not None
     try:
         check.run(subject)
         subject.let_clients_go()
         if subject.ended_early and not subject.fresh:
             breath = AFTER_A_CUT
-        running.wait(subject.lengthened(breath) if is_ours else 0)
+        subject.running.wait(subject.lengthened(breath) if is_ours else 0)
         if _has_died(subject):
             # One that ends well has ended with its client, and checks of clients say so.
             raise CheckFailed("a server that goes on", "it has ended")
@@ -274,6 +274,7 @@ def _run_once(subject: Subject, check: Check, breath: float = LAST_BREATH) -> Re
             outcome, expected, got, cut = Outcome.FAIL, "a connection", reason_of(error), True
     seconds = time.monotonic() - began
     subject.let_clients_go()
+    running = subject.running  # the check may have had a fresh one
     if outcome is not Outcome.PASS and is_ours:
         running.wait(subject.lengthened(AFTER_A_CUT if cut and not subject.fresh else ENDING))
         if subject.has_ended and outcome is Outcome.FAIL:

@@ -197,29 +197,67 @@ class Subject:
             raise CheckSkipped("the server was not started here: its processes are not known")
         return self.running
 
+    def renewed(self) -> RunningTarget:
+        """A fresh server, for this check and those after it; the running one, if it is fresh.
+
+        One at a time: a program may have a file or a lock that no two can have.
+
+        :raises CheckSkipped: the server was not started here.
+        :raises CheckFailed: it cannot be started, or the last one has ended by itself.
+        """
+        if self.fresh:
+            return self.started()
+        self._put_away_running()
+        if not self._put_away:
+            raise CheckFailed("a server that goes on", "it has ended")
+        self.running.close()
+        self.running = self._started_again()
+        self.fresh, self.spoiled, self._put_away = True, False, False
+        return self.running
+
     @contextmanager
     def another(self) -> Iterator[RunningTarget]:
         """A server of the same kind in the place of the first, for a check that ends it.
 
-        One at a time: a program may have a file or a lock that no two can have.  The first is
-        not there any more; the next check gets a server of its own.
+        The first is not there any more; the next check gets a server of its own.
 
         :raises CheckSkipped: the server was not started here.
         :raises CheckFailed: it cannot be started.
         """
-        first = self.started()
+        self._put_away_running().close()
+        with self._started_again() as running:
+            yield running
+
+    @contextmanager
+    def given_up(self) -> Iterator[RunningTarget]:
+        """The running server, for a check that ends it; if it has ended by itself, another.
+
+        :raises CheckSkipped: the server was not started here.
+        :raises CheckFailed: it cannot be started.
+        """
+        running = self._put_away_running()
+        if running.has_ended:
+            with self.another() as running:
+                yield running
+        else:
+            with running:
+                yield running
+
+    def _put_away_running(self) -> RunningTarget:
+        """The running server, which from now on may end."""
+        running = self.started()
         if not self.fresh:
-            first.wait(self.lengthened(ENDING))  # if it is dying, that is to be known
-        self._put_away = self._put_away or not first.has_ended
-        first.close()
+            running.wait(self.lengthened(ENDING))  # if it is dying, that is to be known
+        self._put_away = self._put_away or not running.has_ended
+        return running
+
+    def _started_again(self) -> RunningTarget:
         try:
-            running = self._start()
+            return self._start()
         except TargetError as error:
             raise lack_of(error.__cause__) or CheckFailed(
                 "a server that starts", str(error)
             ) from error
-        with running:
-            yield running
 
     def peer_of(self, running: RunningTarget) -> Peer:
         """A client of *running*; it is closed after the check at the latest."""

@@ -1,12 +1,16 @@
 """Whether somebody listens at an address, told without connecting to it.
 
 A connection would be the first client, and a server that serves one and ends must not be
-used up by the question.  Linux lists its sockets in /proc/net (proc(5)).
+used up by the question.  Linux lists its sockets in /proc/net (proc(5)).  Of TCP these are all,
+and behind many short connections there are tens of thousands for a minute (TIME_WAIT), which take
+0.1 s to list; so it is asked for those that listen alone, where it can be (sock_diag(7)).
 """
 
+import contextlib
 import os
 import random
 import socket
+import struct
 
 __all__ = ["free_port", "has_socket", "is_listening", "share_ports"]
 
@@ -16,6 +20,13 @@ SO_ACCEPTCON = 0x10000  # include/uapi/linux/net.h: a Unix socket that listens
 PORTS = range(20000, 32000)
 """Below the ports that connections leave from (ip_local_port_range begins at 32768), so that no
 client of a neighbour takes one between our choice and the server's bind."""
+
+NETLINK_SOCK_DIAG = 4  # linux/netlink.h
+SOCK_DIAG_BY_FAMILY = 20  # linux/sock_diag.h
+NLM_DUMP = 0x301  # linux/netlink.h: NLM_F_REQUEST | NLM_F_DUMP
+NLMSG_DONE = 3
+LISTEN = 1 << int(TCP_LISTEN, 16)
+_FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 _FILES = {"tcp": ("tcp", "tcp6"), "tls": ("tcp", "tcp6"), "udp": ("udp", "udp6")}
 
@@ -55,11 +66,34 @@ def is_listening(transport: str, address: tuple[str, int] | str) -> bool | None:
         return _has_unix_socket(address, transport == "unix-stream")
     if transport == "raw":
         return None
+    if transport != "udp":
+        with contextlib.suppress(OSError, AttributeError):  # not this system
+            return any(_has_listener(family, address[1]) for family in _FAMILIES)
     found = None
     for name in _FILES[transport]:
         listed = has_socket(name, address[1])
         found = listed if found is None else found or listed
     return found
+
+
+def _has_listener(family: int, port: int) -> bool:
+    """Whether a socket of *family* listens at *port*.
+
+    :raises OSError: the system does not tell.
+    """
+    # linux/netlink.h, struct nlmsghdr; linux/inet_diag.h, struct inet_diag_req_v2
+    header = struct.pack("=IHHII", 72, SOCK_DIAG_BY_FAMILY, NLM_DUMP, 0, 0)
+    wanted = struct.pack("=BBBxI", family, socket.IPPROTO_TCP, 0, LISTEN)
+    wanted += struct.pack("!H46x", port)  # of our side; what else there is may be anything
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as sock:
+        sock.send(header + wanted)
+        answer = sock.recv(4096)
+    kind, error = struct.unpack_from("=4xH10xi", answer)
+    if kind == SOCK_DIAG_BY_FAMILY:
+        return True
+    if kind == NLMSG_DONE:
+        return False
+    raise OSError(-error, os.strerror(-error))
 
 
 def has_socket(name: str, port: int) -> bool | None:

@@ -161,6 +161,8 @@ class RunningTarget:
             assert process.stdin is not None
             with contextlib.suppress(OSError):
                 process.stdin.close()  # the end of its orders
+            for thread in self._threads[1:]:
+                thread.join(STOP_TIME)  # it reads to the end: a wait with a time limit polls
             try:
                 process.wait(STOP_TIME)
             except subprocess.TimeoutExpired:

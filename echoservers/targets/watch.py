@@ -13,12 +13,17 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from ..errors import EchoServersError
+from .usage import descendants
 
 __all__ = ["CannotWatch", "Memory", "Process", "Snapshot", "Thread", "Watch", "newest_task"]
 
 
 LOOK_AGAIN = 0.005
 """Seconds between two looks at what gives no event."""
+
+
+_LISTS_CHILDREN = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
+"""Whether the system says who the children of a process are (proc(5), CONFIG_PROC_CHILDREN)."""
 
 
 class CannotWatch(EchoServersError):
@@ -184,7 +189,7 @@ class Watch:
         found: dict[int, Process] = {}
         try:
             spent = self._supervisor.cpu_times()
-            for process in self._supervisor.children(recursive=True):
+            for process in self._below():
                 with contextlib.suppress(self._psutil.NoSuchProcess, ProcessLookupError):
                     seen = self._look_at(process, threads, memory)
                     if not (seen.zombie and seen.parent == self._supervisor.pid):
@@ -197,11 +202,11 @@ class Watch:
         return Snapshot(when, found, orphans)
 
     def look_again(self, seen: Snapshot) -> Snapshot:
-        """What the threads of the processes in *seen* have done by now, and nothing else."""
+        """How often the threads of the processes in *seen* have run by now, and for how long."""
         everybody = dict(seen.everybody)
         for process in seen.alive:
             with contextlib.suppress(self._psutil.NoSuchProcess):
-                threads = self._threads_of(process.pid)
+                threads = self._threads_of(process.pid, switches=False)
                 everybody[process.pid] = process._replace(threads=threads)
         return Snapshot(time.monotonic(), everybody, seen.orphans_cpu)
 
@@ -241,6 +246,18 @@ class Watch:
             return tuple(self._psutil.Process(pid).cmdline())
         return ()
 
+    def _below(self) -> Iterator[Any]:
+        """Every process that the supervisor is an ancestor of.
+
+        psutil finds them among all processes of the system, which may be thousands.
+        """
+        if not _LISTS_CHILDREN:
+            yield from self._supervisor.children(recursive=True)
+            return
+        for pid in descendants(self._supervisor.pid):
+            with contextlib.suppress(self._psutil.NoSuchProcess):
+                yield self._psutil.Process(pid)
+
     def _look_at(self, process: Any, threads: bool, memory: bool) -> Process:
         pid = process.pid
         with process.oneshot():
@@ -272,7 +289,7 @@ class Watch:
             anonymous + parts.get("SwapPss", 0),
         )
 
-    def _threads_of(self, pid: int) -> dict[int, Thread]:
+    def _threads_of(self, pid: int, switches: bool = True) -> dict[int, Thread]:
         try:
             ids = os.listdir(f"/proc/{pid}/task")
         except FileNotFoundError:
@@ -283,7 +300,7 @@ class Watch:
         for name in ids:
             # A thread may end meanwhile.
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                found[int(name)] = _thread(f"/proc/{pid}/task/{name}")
+                found[int(name)] = _thread(f"/proc/{pid}/task/{name}", switches)
         return found
 
     def _threads_elsewhere(self, pid: int) -> dict[int, Thread]:
@@ -310,21 +327,32 @@ def _smaps_rollup(pid: int) -> Iterator[tuple[str, int]]:
             yield name, int(rest.split()[0]) * 1024
 
 
-def _thread(folder: str) -> Thread:
-    """What /proc says of one thread."""
-    voluntary = involuntary = 0
-    with open(f"{folder}/status") as file:
-        for line in file:
-            if line.startswith("voluntary"):
-                voluntary = int(line.split()[1])
-            elif line.startswith("nonvoluntary"):
-                involuntary = int(line.split()[1])
+def _thread(folder: str, switches: bool) -> Thread:
+    """What /proc says of one thread.
+
+    :param switches: whether to look at its context switches, which takes twice as long.
+    """
     try:
-        with open(f"{folder}/schedstat") as file:
-            nanoseconds, _, runs = map(int, file.read().split())
+        nanoseconds, _, runs = map(int, _read(f"{folder}/schedstat").split())
     except FileNotFoundError:  # a kernel without CONFIG_SCHED_INFO
+        voluntary, involuntary = _switches(folder)
         return Thread(voluntary + involuntary, _ticks(folder), voluntary, involuntary)
-    return Thread(runs, nanoseconds / 1e9, voluntary, involuntary)
+    return Thread(runs, nanoseconds / 1e9, *(_switches(folder) if switches else (0, 0)))
+
+
+def _switches(folder: str) -> tuple[int, int]:
+    """How often a thread has left the processor: by itself, and not (proc(5)); 0: unknown."""
+    words = _read(f"{folder}/status").partition(b"\nvoluntary_ctxt_switches:")[2].split()
+    return (int(words[0]), int(words[2])) if words else (0, 0)
+
+
+def _read(path: str) -> bytes:
+    """What is in a file of /proc/PID, which is short.
+
+    :raises OSError: it has gone.
+    """
+    with open(path, "rb", buffering=0) as file:
+        return file.read()
 
 
 def _ticks(folder: str) -> float:
