@@ -57,7 +57,7 @@ def test_a_right_server_passes() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "at_once"),
-    [(["--all"], 6), (["--submissions", "."], 3), (["--all", "--jobs", "1"], 1)],
+    [(["--all"], 9), (["--submissions", "."], 3), (["--all", "--jobs", "1"], 1)],
 )
 def test_how_many_are_checked_at_a_time(
     arguments: list[str], at_once: int, monkeypatch: pytest.MonkeyPatch

@@ -24,7 +24,7 @@ from . import DONE, FAILED, NOT_REACHED, ResultsLost, say
 from .arguments import Parser, value_read_by
 from .verdicts import verdicts
 
-TARGETS_A_PROCESSOR = 2
+TARGETS_A_PROCESSOR = 3
 """How many are checked at a time, by default."""
 
 LIMITS = {
@@ -137,7 +137,7 @@ def _add_manner(group: argparse._ArgumentGroup) -> None:
     )
     for flag, default, meaning in (
         ("--repeat", 1, "make each check N times; one failure is a failure (default: 1)"),
-        ("--jobs", None, "targets at a time (default: two a processor; submissions: one)"),
+        ("--jobs", None, "targets at a time (default: three a processor; submissions: one)"),
     ):
         add(flag, type=value_read_by(count), default=default, metavar="N", help=meaning)
 
@@ -250,7 +250,7 @@ def _at_once(given: argparse.Namespace) -> int:
         processors = len(os.sched_getaffinity(0))
     except AttributeError:  # not on this system
         processors = os.cpu_count() or 1
-    # Half of the time of a check nothing happens, which is what it waits for.  Submissions
+    # For most of the time of a check nothing happens, which is what it waits for.  Submissions
     # have limits of time, and may take what processors they find.
     return processors * (1 if given.submissions is not None else TARGETS_A_PROCESSOR)
 
