@@ -195,6 +195,9 @@ class EchoHandler(BaseRequestHandler):
             self._send(connection, greeting)
         cells, respond = self._cells, self.respond
         size = min(RECEIVE_SIZE, self.max_message_size)
+        if type(self).respond is EchoHandler.respond and not (self.shows_messages or self.closing):
+            self._echo(connection, size)
+            return
         while not self.closing:
             try:
                 message = connection.recv(size)
@@ -209,6 +212,21 @@ class EchoHandler(BaseRequestHandler):
             reply = respond(message)
             if reply is not None:
                 self._send(connection, reply)
+
+    def _echo(self, connection: socket.socket, size: int) -> None:
+        """Send back what comes: nobody wants to see it, and nobody ends the connection but
+        its peer.
+        """
+        cells, receive, send = self._cells, connection.recv, connection.sendall
+        try:
+            while message := receive(size):
+                length = len(message)
+                cells[MESSAGES] += 1
+                cells[BYTES_IN] += length
+                send(message)
+                cells[BYTES_OUT] += length
+        except OSError as error:
+            raise PeerEnded(error) from error
 
     def _converse(self, connection: socket.socket, exchange: Exchange) -> None:
         greeting = exchange.greeting()
