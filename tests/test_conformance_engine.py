@@ -255,7 +255,7 @@ class TestPeers:
             assert peer.has_ended
 
     def test_when_the_time_for_the_check_is_over_that_is_what_is_told(self) -> None:
-        with answering(saying(b"hel")) as peer:
+        with answering(saying(b"")) as peer:
             peer.say(b"hello\n")
             peer._deadline = time.monotonic() - 1
             with pytest.raises(CheckFailed, match="then the time for the whole check is over"):
