@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .counters import BYTES_IN, BYTES_OUT, DROP_CELL, MESSAGES
 from .handlers import EchoHandler
+from .log import logger
 from .replies import RESERVED_PORTS
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class PlainPath:
         self._handler_class = handler_class
         self._echoes = handler_class.respond is EchoHandler.respond
         self._many: ManyDatagrams | None = None
+        self._tried_many = False
         self._rest = 0
 
     def answer_batch(self) -> None:
@@ -92,7 +94,7 @@ class PlainPath:
             elif self._many is not None and not self._rest:
                 if self._answer_many(self._many) < MANY:
                     self._rest = REST
-            elif self._answer(BATCH) >= MANY and self._many is None:
+            elif self._answer(BATCH) >= MANY and not self._tried_many:
                 self._load()
             elif self._rest:
                 self._rest -= 1
@@ -101,10 +103,15 @@ class PlainPath:
 
     def _load(self) -> None:
         """Take many at a time, if this system can, and nobody has made the socket another."""
-        if self._echoes and type(self._server.socket) is socket.socket:
+        self._tried_many = True
+        if not self._echoes or type(self._server.socket) is not socket.socket:
+            return
+        try:
             from .mmsg import many_datagrams  # imported late: it needs ctypes
 
             self._many = many_datagrams(BATCH, len(self._buffer))
+        except (ImportError, OSError, MemoryError) as reason:  # no ctypes, a chroot, no memory
+            logger.debug("datagrams are answered one by one: %s", reason)
 
     # --- one by one -----------------------------------------------------------------
 
@@ -210,7 +217,10 @@ class PlainPath:
 
     def _not_sent(self, many: "ManyDatagrams", index: int, error: OSError) -> None:
         request = (many.message(index), self._server.socket)
-        if many.has_address(index):
-            self._server.reply_failed(request, error)
-        else:
+        if not many.has_address(index):
             self._server._count_drop(request, "no_address")
+            return
+        try:
+            self._server.reply_failed(request, error)
+        except OSError as fault:  # of our own socket; the others of the batch have come already
+            self._server._accept_failed(fault)

@@ -8,6 +8,7 @@ any handler.  It also runs under a plain ``socketserver`` server.
 
 import socket
 import time
+from collections.abc import Callable
 from socketserver import BaseRequestHandler
 from typing import Any
 
@@ -66,20 +67,16 @@ class EchoHandler(BaseRequestHandler):
     closing = False
 
     def __init__(self, request: Any, client_address: Any, server: Any) -> None:
-        # As the class above does it; not called, as one function more costs a forked child.
+        drive = getattr(server, "drive_handler", None)
+        if drive is None:
+            super().__init__(request, client_address, server)
+            return
+        # A model with a loop: the bytes come to the loop, which ends with finish().
         self.request = request
         self.client_address = client_address
         self.server = server
         self.setup()
-        drive = getattr(server, "drive_handler", None)
-        if drive is not None:
-            # A model with a loop: the bytes come to the loop, which ends with finish().
-            drive(self)
-            return
-        try:
-            self.handle()
-        finally:
-            self.finish()
+        drive(self)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -195,7 +192,7 @@ class EchoHandler(BaseRequestHandler):
             self._send(connection, greeting)
         cells, respond = self._cells, self.respond
         size = min(RECEIVE_SIZE, self.max_message_size)
-        if type(self).respond is EchoHandler.respond and not (self.shows_messages or self.closing):
+        if self._only_echoes(respond):
             self._echo(connection, size)
             return
         while not self.closing:
@@ -212,6 +209,14 @@ class EchoHandler(BaseRequestHandler):
             reply = respond(message)
             if reply is not None:
                 self._send(connection, reply)
+
+    def _only_echoes(self, respond: Callable[[bytes], bytes | None]) -> bool:
+        """Whether nobody has put anything in the place of a step, or wants to see the messages."""
+        return (
+            getattr(respond, "__func__", None) is EchoHandler.respond
+            and type(self)._send is EchoHandler._send
+            and not (self.shows_messages or self.closing)
+        )
 
     def _echo(self, connection: socket.socket, size: int) -> None:
         """Send back what comes: nobody wants to see it, and nobody ends the connection but

@@ -59,6 +59,9 @@ DROP_REASON_OF_ERROR = {
     errno.ENETUNREACH: "peer_gone",
     errno.EADDRNOTAVAIL: "peer_gone",
     errno.EINVAL: "peer_gone",  # an address that cannot be sent to
+    errno.EPIPE: "peer_gone",  # a Unix peer that has shut its input down
+    errno.ENOTDIR: "peer_gone",  # its path has become another
+    errno.ELOOP: "peer_gone",
 }
 
 

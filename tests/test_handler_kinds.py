@@ -39,6 +39,21 @@ class Inherited(AsyncRespond):
     framing_class = LineFraming
 
 
+class Chooses(EchoHandler):
+    def setup(self) -> None:
+        super().setup()
+        self.respond = self.shout  # type: ignore[method-assign]
+
+    def shout(self, message: bytes) -> bytes:
+        return message.upper()
+
+
+@pytest.mark.parametrize("mode", STREAM_NAMES)
+def test_setup_may_choose_how_to_respond(mode: str, folder: Path) -> None:
+    with serving(mode, folder, Chooses) as server:
+        assert exchange(server, b"hello\n") == b"HELLO\n"
+
+
 REFUSED = [
     *((mode, AsyncGreet) for mode in NAMES),
     *((m, handler) for m in NAMES if m not in ASYNC_NAMES for handler in (AsyncRespond, Inherited)),

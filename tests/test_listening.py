@@ -1,6 +1,8 @@
 """Whether somebody listens, which port is free, and what a target may be."""
 
+import errno
 import socket
+import struct
 import sys
 from pathlib import Path
 
@@ -29,6 +31,17 @@ def test_a_listening_socket_is_seen_without_a_connection(folder: Path) -> None:
         assert is_listening("unix-datagram", path)  # who is bound takes datagrams
         sock.listen()
         assert is_listening("unix-stream", path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="netlink is Linux's")
+def test_a_listing_that_fails_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing(socket.socket):
+        def recv(self, *_: int) -> bytes:
+            return struct.pack("=IHHIIi", 20, listening.NLMSG_DONE, 2, 0, 0, -errno.ENOENT)
+
+    monkeypatch.setattr(listening.socket, "socket", Failing)
+    with pytest.raises(FileNotFoundError):
+        listening._has_listener(socket.AF_INET, 7)
 
 
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])

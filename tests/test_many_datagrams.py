@@ -251,6 +251,67 @@ def test_a_socket_that_somebody_has_closed_ends_the_loop(
         assert here.server._stop_requested
 
 
+def test_who_has_shut_its_input_down_costs_no_other_its_reply(
+    clients_of: Callable[..., Clients],
+) -> None:
+    with clients_of("unix") as here:
+        clients = [here.client() for _ in range(5)]
+        for number, client in enumerate(clients):
+            client.send(b"%d" % number)
+        clients[1].shutdown(socket.SHUT_RD)
+        here.turn()
+        assert [clients[number].recv(9) for number in (0, 2, 3, 4)] == [b"0", b"2", b"3", b"4"]
+        here.check(5, 5, peer_gone=1)
+
+
+@needs_many
+def test_a_fault_in_the_middle_loses_none_of_those_behind_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Any] = []
+    with Clients("127.0.0.1", folder) as here:
+        monkeypatch.setattr(here.server, "_accept_failed", told.append)
+        send_back = here.path._many.send_back
+
+        def send(descriptor: int, first: int, end: int) -> int:
+            if first == 1:
+                raise OSError(errno.EIO, "it does not go")
+            return send_back(descriptor, first, min(end, first + 1))
+
+        monkeypatch.setattr(here.path._many, "send_back", send)
+        clients = [here.client() for _ in range(4)]
+        for number, client in enumerate(clients):
+            client.send(b"%d" % number)
+        here.turn()
+        assert [clients[number].recv(9) for number in (0, 2, 3)] == [b"0", b"2", b"3"]
+        assert [error.errno for error in told] == [errno.EIO]
+        here.check(4, 4)
+
+
+@pytest.mark.parametrize(
+    "reason", [ImportError("no ctypes"), OSError(errno.ENOMEM, "none"), MemoryError()]
+)
+def test_where_many_cannot_be_had_they_are_answered_one_by_one(
+    reason: BaseException, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[int] = []
+
+    def none(*_: object) -> None:
+        tried.append(1)
+        raise reason
+
+    monkeypatch.setattr(mmsg, "many_datagrams", none)
+    with Clients("127.0.0.1", folder) as here:
+        client = here.client()
+        for _ in range(3):
+            for number in range(MANY):
+                client.send(b"%d" % number)
+            here.turn()
+            assert [client.recv(9) for _ in range(MANY)] == [b"%d" % n for n in range(MANY)]
+        assert tried == [1]
+        here.check(3 * MANY, 3 * MANY)
+
+
 @needs_many
 def test_a_fault_of_our_own_socket_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[Any] = []

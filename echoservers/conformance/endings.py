@@ -1,4 +1,4 @@
-"""How a server ends, and what is left: servers started in the place of the one that is checked.
+"""How a server ends, and what is left: the one that is checked, and others in its place.
 
 They are as few as tell all there is to tell: one gets SIGTERM, one SIGINT, each while clients
 are connected; the second is started at the address of the first, which the system keeps for
@@ -86,6 +86,8 @@ def _end(subject: Subject, running: RunningTarget, signum: int, seen: Endings) -
     """Send the signal, and see what happens; whether the server closed before its clients."""
     watch = watch_over(running)
     peers = idle_clients(subject, running)
+    if running.has_ended:
+        raise CheckFailed("a server that goes on", f"it {running.how_it_ended()} before the signal")
     began = time.monotonic()
     running.send_signal(signum)
     seen.statuses[signum] = running.wait(END_TIME * subject.scale)

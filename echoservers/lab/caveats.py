@@ -116,7 +116,7 @@ def _a_worker_a_processor(results: Results, experiment: Experiment) -> Caveats:
     if held and cpus and experiment.name == "slow-client":
         yield (
             f"A worker a processor, here {cpus}, and a client a worker: {_who(held)}. As many"
-            " slow clients take them all; with workers=8 it would take eight."
+            " slow clients take them all; workers=N bears more."
         )
 
 

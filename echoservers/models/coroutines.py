@@ -129,12 +129,16 @@ class AsyncioMixIn(ServingMixIn):
         events = self._loop.events
         channel: TLSChannel | None = getattr(handler.request, "channel", None)
         record = self._record_of(handler) if channel is None else channel.record
-        connection = self._connection_class(self, handler, record, events, self._reading_buffer())
+        kind, peer = self._connection_class, self._peer_class
+        if "respond" in vars(handler):  # setup() has chosen another
+            kind = RawConnection if kind is EchoConnection else kind
+            peer = ChattyPeer if peer is EchoingPeer else peer
+        connection = kind(self, handler, record, events, self._reading_buffer())
         self._connections[id(record)] = connection
         if channel is not None:
             channel.carry(connection)
-        elif self._peer_class is not None and isinstance(connection, RawConnection):
-            self._open(self._peer_class(connection), connection)
+        elif peer is not None and isinstance(connection, RawConnection):
+            self._open(peer(connection), connection)
         else:
             self._open(connection, connection)
 

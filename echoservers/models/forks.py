@@ -21,7 +21,6 @@ from ..activity import ActiveRequest
 from ..admission import WorkerUnavailable, ignoring_gone
 from ..counters import CELLS, ERRORS, INPUT_ENDED
 from ..log import logger
-from ..loop import Timer
 from ..options import Option, count
 from ..serving import ServingMixIn
 from ..transports import TCPServer, UDPServer, UnixDatagramServer, UnixStreamServer
@@ -57,7 +56,6 @@ class ForkingMixIn(ServingMixIn):
         self._descriptors: dict[int, int] = {}
         self._unwatched: set[int] = set()
         self._siblings: dict[int, int] = {}  # the connection of each child
-        self._sweep_timer: Timer | None = None
         self._interruptible = False
         self._shared_cells = SharedCells()
         super().__init__(*args, **kwargs)
@@ -82,14 +80,16 @@ class ForkingMixIn(ServingMixIn):
         record = self._activity.in_progress.get(id(request))
         if record is None:
             record = ActiveRequest(request, client_address, None)
-        record.cells = cells = self._shared_cells.take()
-        if record.input_ended:
+        cells: Any = self._shared_cells.take()  # None: a worker has no more to lend
+        record.cells = cells
+        if cells is not None and record.input_ended:
             cells[INPUT_ENDED] = 1
         try:
             pid = os.fork()
         except OSError as error:
             record.cells = None
-            self._shared_cells.give_back(cells)
+            if cells is not None:
+                self._shared_cells.give_back(cells)
             raise WorkerUnavailable(f"no process can be started: {error.strerror}") from error
         if pid == 0:
             self._serve_in_child(record)
@@ -100,7 +100,6 @@ class ForkingMixIn(ServingMixIn):
             descriptor = os.pidfd_open(pid)
         except (AttributeError, OSError):  # no such call here, or no descriptor left
             self._unwatched.add(pid)
-            self._sweep_soon()
         else:
             self._descriptors[pid] = descriptor
             self._loop.watch(descriptor, partial(self._reap, pid))
@@ -155,7 +154,8 @@ class ForkingMixIn(ServingMixIn):
         self.close_request(record.request)
         if not record.ended:
             self._end(record)
-        self._shared_cells.give_back(cells)
+        if cells is not None:
+            self._shared_cells.give_back(cells)
 
     def collect_children(self, *, blocking: bool = False) -> None:
         """Reap the children that have ended; if *blocking*, wait for all, `drain_timeout` long."""
@@ -172,17 +172,13 @@ class ForkingMixIn(ServingMixIn):
         self.collect_children()  # no loop is running that would
         super()._handle_request_noblock()
 
-    def _sweep_soon(self) -> None:
-        if self._sweep_timer is None:
-            self._sweep_timer = self._loop.call_at(time.monotonic() + SWEEP_INTERVAL, self._sweep)
-
-    def _sweep(self) -> None:
-        """Ask after the children that cannot be watched."""
-        self._sweep_timer = None
-        for pid in list(self._unwatched):
-            self._reap(pid)
+    def _turn(self, longest: float | None) -> None:
         if self._unwatched:
-            self._sweep_soon()
+            for pid in list(self._unwatched):
+                self._reap(pid)
+        if self._unwatched:
+            longest = SWEEP_INTERVAL if longest is None else min(longest, SWEEP_INTERVAL)
+        super()._turn(longest)
 
     def abort_request(self, record: ActiveRequest) -> None:
         """Cut the connection and end the child at once."""

@@ -91,7 +91,7 @@ def _has_listener(family: int, port: int) -> bool:
     kind, error = struct.unpack_from("=4xH10xi", answer)
     if kind == SOCK_DIAG_BY_FAMILY:
         return True
-    if kind == NLMSG_DONE:
+    if kind == NLMSG_DONE and not error:  # of a listing that fails it says why
         return False
     raise OSError(-error, os.strerror(-error))
 
