@@ -13,7 +13,7 @@ import pytest
 import echoservers
 from echoservers.activity import ActiveRequest
 from echoservers.counters import BYTES_IN, MESSAGES, new_cells
-from echoservers.workers.board import REASONS, Board, SharedActivity
+from echoservers.workers.board import REASONS, Board, CellsToLend, SharedActivity
 from echoservers.workers.gates import FlockGate, HandedOver, MutexGate, hand_over
 from echoservers.workers.places import Places, SourceTable
 from support import PATIENCE, children_of, connect, echo, state_of, wait_until
@@ -83,6 +83,19 @@ def test_cells_are_lent_again_and_beyond_their_number_a_request_has_its_own() ->
         for record in records:
             worker.end(record)
     assert board.stats()["messages"] == 12
+
+
+def test_a_child_beyond_them_has_none_to_give_back() -> None:
+    store = CellsToLend(Board(2, 2), 1)
+    taken = [store.take() for _ in range(3)]
+    assert taken[2] is None
+    for cells in taken:
+        store.give_back(cells)
+    assert [cells is None for cells in (store.take(), store.take(), store.take())] == [
+        False,
+        False,
+        True,
+    ]
 
 
 def test_reasons_are_counted_by_name_and_their_number_is_bounded() -> None:

@@ -88,8 +88,7 @@ class ForkingMixIn(ServingMixIn):
             pid = os.fork()
         except OSError as error:
             record.cells = None
-            if cells is not None:
-                self._shared_cells.give_back(cells)
+            self._shared_cells.give_back(cells)
             raise WorkerUnavailable(f"no process can be started: {error.strerror}") from error
         if pid == 0:
             self._serve_in_child(record)
@@ -154,8 +153,7 @@ class ForkingMixIn(ServingMixIn):
         self.close_request(record.request)
         if not record.ended:
             self._end(record)
-        if cells is not None:
-            self._shared_cells.give_back(cells)
+        self._shared_cells.give_back(cells)
 
     def collect_children(self, *, blocking: bool = False) -> None:
         """Reap the children that have ended; if *blocking*, wait for all, `drain_timeout` long."""

@@ -338,7 +338,8 @@ class CellsToLend:
         self._used[self._slot] = number + 1
         return self._board.cells(self._slot, 2 + number)
 
-    def give_back(self, cells: "memoryview[int]") -> None:
-        """The request has ended, and its numbers are counted."""
-        cells[:] = self._ZEROS
-        self._free.append(cells)
+    def give_back(self, cells: "memoryview[int] | None") -> None:
+        """The request has ended, and its numbers are counted; None: it had none."""
+        if cells is not None:
+            cells[:] = self._ZEROS
+            self._free.append(cells)
