@@ -148,10 +148,11 @@ class PlainPath:
                     break
             return received
         finally:
-            server._activity.at_once += answered
             cells[MESSAGES] += answered
             cells[BYTES_IN] += bytes_in
             cells[BYTES_OUT] += bytes_out
+            # Last: who sees in another process that they are over is to see the rest as well.
+            server._activity.at_once += answered
 
     def _ask(self, request: Any, source: Any) -> int:
         """One datagram for a handler of its own; how many bytes were sent."""
@@ -179,13 +180,15 @@ class PlainPath:
         for reason in dropped.values():
             cells[DROP_CELL[reason]] += 1
         answered = len(sizes) - len(dropped)
-        self._server._activity.at_once += answered
         cells[MESSAGES] += answered
         cells[BYTES_IN] += sum(sizes) - sum(sizes[index] for index in dropped)
         first = 0
-        for end in (*dropped, len(sizes)):
-            self._send_back(many, sizes, first, end)
-            first = end + 1
+        try:
+            for end in (*dropped, len(sizes)):
+                self._send_back(many, sizes, first, end)
+                first = end + 1
+        finally:
+            self._server._activity.at_once += answered  # last, as above
         return len(sizes)
 
     def _dropped(self, many: "ManyDatagrams", sizes: list[int]) -> dict[int, str]:

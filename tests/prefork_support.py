@@ -6,8 +6,11 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import psutil
 
 from support import (
     PATIENCE,
@@ -77,20 +80,15 @@ def ended_well(code: int, log: str) -> bool:
 
 
 def served_by(server: Program, pids: list[int]) -> tuple[socket.socket, int]:
-    """A client and the process that serves it: the one that has a socket more."""
-    before = {pid: sockets_of(pid) for pid in pids}
+    """A client over TCP, and the process that has the other end of its connection."""
     client = server.connect()
     echo(client)
-    return client, next(pid for pid in pids if sockets_of(pid) - before[pid])
+    return client, next(pid for pid in pids if client.getsockname() in peers_of(pid))
 
 
-def sockets_of(pid: int) -> set[str]:
-    """The sockets that a process has open, as its descriptors link to them."""
-    found = set()
-    for name in os.listdir(f"/proc/{pid}/fd"):
-        with suppress(FileNotFoundError):  # closed meanwhile
-            found.add(os.readlink(f"/proc/{pid}/fd/{name}"))
-    return {link for link in found if link.startswith("socket:")}
+def peers_of(pid: int) -> set[Any]:
+    """Whom a process is connected with over TCP; other sockets come and go as it starts."""
+    return {each.raddr for each in psutil.Process(pid).net_connections("tcp") if each.raddr}
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import pytest
 
 import echoservers
 from echoservers import EchoHandler, UpperHandler, mmsg
+from echoservers.counters import BYTES_IN, BYTES_OUT
 from echoservers.datagrams import BATCH, MANY, REST
 from support import DATAGRAM_NAMES, PATIENCE, connect, free_address, serving
 
@@ -120,6 +121,28 @@ def test_no_more_than_a_batch_is_taken_in_a_turn(clients_of: Callable[..., Clien
         assert [client.recv(9) for _ in range(BATCH + 5)] == [b"%d" % n for n in range(BATCH + 5)]
         here.turn()
         assert here.server.stats()["messages"] == BATCH + 5
+
+
+def test_who_sees_that_they_are_over_sees_their_bytes_too(
+    clients_of: Callable[..., Clients],
+) -> None:
+    seen: list[tuple[int, int]] = []
+    with clients_of() as here:
+        activity = here.server._activity
+
+        class Watched(type(activity)):  # type: ignore[misc]
+            def __setattr__(self, name: str, value: Any) -> None:
+                if name == "at_once":
+                    cells = here.server.cells_of(None)
+                    seen.append((cells[BYTES_IN], cells[BYTES_OUT]))
+                super().__setattr__(name, value)
+
+        activity.__class__ = Watched
+        client = here.client()
+        for _ in range(MANY):
+            client.send(b"hello")
+        here.turn()
+        assert seen[-1] == (5 * MANY, 5 * MANY)
 
 
 class Short(EchoHandler):
