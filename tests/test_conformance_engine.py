@@ -302,7 +302,7 @@ class TestPeers:
             peer.hear(b"hello\n")
 
     def test_the_end_of_what_never_ends_costs_the_time_of_the_check(self) -> None:
-        with answering(print_for_ever) as peer:
+        with answering(print_for_ever, PATIENCE) as peer:
             peer._deadline = time.monotonic() + 0.3
             with pytest.raises(CheckFailed, match=r"end of stream; got \d+ bytes more, and no end"):
                 peer.expect_end(ignore=True)

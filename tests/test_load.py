@@ -134,7 +134,8 @@ def test_requests_of_the_warm_up_are_not_counted(folder: Path) -> None:
             before = server.stats()["accepted"]
             result = run_load(plan)
             check(result)
-            assert requests <= result.received < requests + plan.connections
+            # Those that are under way when there are enough may be answered, too.
+            assert requests <= result.received <= requests + plan.connections
             assert 0 < result.seconds < 15
             assert server.stats()["accepted"] - before > requests + 5
 
