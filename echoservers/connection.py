@@ -88,8 +88,7 @@ class Connection:
             self._set_timer(self._active_at + self._limit, self._look_at_the_time)
         if handler.framing_class is RawFraming:
             self._size = min(RECEIVE_SIZE, handler.max_message_size)
-            respond = getattr(handler.respond, "__func__", None)  # setup() may have set another
-            self._echoes = respond is EchoHandler.respond and not handler.shows_messages
+            self._echoes = handler.only_echoes()
             if self._echoes:
                 self._receive = handler.request.recv_into
             greeting = handler.greet()

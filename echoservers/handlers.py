@@ -8,7 +8,6 @@ any handler.  It also runs under a plain ``socketserver`` server.
 
 import socket
 import time
-from collections.abc import Callable
 from socketserver import BaseRequestHandler
 from typing import Any
 
@@ -127,6 +126,14 @@ class EchoHandler(BaseRequestHandler):
         limit: float | None = getattr(self.server, "idle_timeout", None)
         return limit
 
+    def only_echoes(self) -> bool:
+        """Whether nobody has put anything in the place of a step, or wants to see the messages."""
+        return (
+            getattr(self.respond, "__func__", None) is EchoHandler.respond  # setup() may set one
+            and type(self)._send is EchoHandler._send
+            and not (self.shows_messages or self.closing)
+        )
+
     def show(self, message: bytes) -> None:
         """Log *message*, as ``--verbose`` asks for."""
         peer = peer_name(self.client_address)
@@ -192,7 +199,7 @@ class EchoHandler(BaseRequestHandler):
             self._send(connection, greeting)
         cells, respond = self._cells, self.respond
         size = min(RECEIVE_SIZE, self.max_message_size)
-        if self._only_echoes(respond):
+        if self.only_echoes():
             self._echo(connection, size)
             return
         while not self.closing:
@@ -209,14 +216,6 @@ class EchoHandler(BaseRequestHandler):
             reply = respond(message)
             if reply is not None:
                 self._send(connection, reply)
-
-    def _only_echoes(self, respond: Callable[[bytes], bytes | None]) -> bool:
-        """Whether nobody has put anything in the place of a step, or wants to see the messages."""
-        return (
-            getattr(respond, "__func__", None) is EchoHandler.respond
-            and type(self)._send is EchoHandler._send
-            and not (self.shows_messages or self.closing)
-        )
 
     def _echo(self, connection: socket.socket, size: int) -> None:
         """Send back what comes: nobody wants to see it, and nobody ends the connection but
