@@ -27,7 +27,7 @@ from .limits import oom_kills, usable_by, what_limits
 from .load import Ceiling, LoadError, LoadPlan, LoadResult, run_load
 from .meter import Meter, Usage
 
-__all__ = ["Bench", "CellError", "Loaded", "has_lock", "prepared"]
+__all__ = ["NOT_ALL", "Bench", "CellError", "Loaded", "has_lock", "prepared"]
 
 T = TypeVar("T")
 
@@ -46,8 +46,8 @@ OWN_FAILURES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 """What a call of ours fails by for want of something here: no server makes them."""
 
 NOT_ALL = (
-    "not all clients were served, so there is no p50, p90, p99, p99.9 or max: those who wait have"
-    " no response time yet"
+    "not all clients were served: no p50, p90, p99, p99.9 or max; those who wait have no response"
+    " time yet"
 )
 
 

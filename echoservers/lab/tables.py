@@ -165,11 +165,16 @@ def _entry(cell: Cell, name: str, scale: Scale, ranking: Ranking | None) -> Entr
 
 
 def _why_missing(cell: Cell, name: str) -> str:
-    """The note of the measurement that is about this figure, if it left one."""
+    """The note of the measurement that is about this figure, if it left one.
+
+    What follows a semicolon explains it, and stands with the caveats alone.
+    """
     spellings = {name, name.replace("p999", "p99.9"), name.replace("_", " ")}
     words = {note: {word.strip(",;:.") for word in note.split()} for note in cell.notes}
     said = [note for note in cell.notes if spellings & words[note]]
-    return escape(said[0].removeprefix(f"{name}: "), LONGEST_NOTE) if said else "not measured"
+    if not said:
+        return "not measured"
+    return escape(said[0].removeprefix(f"{name}: ").partition("; ")[0], LONGEST_NOTE)
 
 
 def _mark(cell: Cell, ranking: Ranking | None) -> str:

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from echoservers.lab.bench import NOT_ALL
 from echoservers.lab.report import PICTURES, TABLES, write_report
 from echoservers.lab.results import Results, load, save
 from echoservers.lab.sentences import sentences_of
@@ -184,6 +185,17 @@ def test_nothing_but_failures(tmp_path: Path) -> None:
 def test_one_run_ranks_nobody(tmp_path: Path) -> None:
     results = sample_results(("churn",), repeats=1, servers=4)
     assert "★" not in Written(tmp_path, results).section("churn")
+
+
+def test_why_a_figure_is_missing_is_short_in_the_table_and_whole_above_it(tmp_path: Path) -> None:
+    results = sample_results(("churn",), servers=3)
+    cell = results.experiments[0].cells[0]
+    del cell.figures["p99"]
+    cell.notes.append(NOT_ALL)
+    section = Written(tmp_path, results).section("churn")
+    short, _, explained = NOT_ALL.partition("; ")
+    assert f">{short}</small>" in section
+    assert section.count(explained) == 1
 
 
 def test_rendering_again_replaces_the_page(tmp_path: Path) -> None:
