@@ -145,7 +145,12 @@ def _changes(panel: Panel, name: str, first: Any, last: Any, *, or_stalled: bool
 def worse(
     panel: Panel, name: str, first: Any, last: Any, better: str, *, or_stalled: bool = False
 ) -> Sentence | None:
-    """Whose figure gets clearly worse from one swept value to another, and how many stay."""
+    """Whose figure gets clearly worse from one swept value to another, and how many stay.
+
+    None where there are no two values, or nobody has the figure at both.
+    """
+    if first == last:
+        return None
     changes = _changes(panel, name, first, last, or_stalled=or_stalled)
     if not changes:
         return None

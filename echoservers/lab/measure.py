@@ -273,7 +273,7 @@ class _Run:
             self._works[target] = understands(bench.endpoint, timeout=1.0)
         if self._works[target]:
             return None
-        return f"left out: it does not do the work that {WORK_HANDLER} describes"
+        return f"left out: it does not do the work; {WORK_HANDLER} says what is asked for"
 
     def _fail(
         self, visit: Visit, cells: list[dict[str, Any]], error: str, collection: Collection

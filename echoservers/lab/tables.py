@@ -89,7 +89,10 @@ def tables_of(experiment: Experiment) -> list[Table]:
 
 def _sweep(panel: Panel, figure: str, main: bool) -> Table:
     """One figure: a row a target, a column a swept value."""
-    experiment, values = panel.experiment, panel.values()
+    experiment = panel.experiment
+    # A figure that others are held against, such as what is kept of it, has none of its own.
+    told = [v for v in panel.values() if any(_is_told(cell, figure) for cell in panel.at(v))]
+    values = told or panel.values()
     by_value = [{cell.target: cell for cell in panel.at(value)} for value in values]
     scale = scale_for(*_unit_and_medians(panel.cells, figure))
     columns = [_column(list(cells.values()), figure, scale) for cells in by_value]
@@ -164,17 +167,26 @@ def _entry(cell: Cell, name: str, scale: Scale, ranking: Ranking | None) -> Entr
     return Entries(scale.text(figure.median), shown, _mark(cell, ranking), note, figure)
 
 
+def _is_told(cell: Cell, name: str) -> bool:
+    """Whether there is anything to say of this figure: its value, or why it has none."""
+    return bool(cell.error or name in cell.figures or _notes_about(cell, name))
+
+
 def _why_missing(cell: Cell, name: str) -> str:
-    """The note of the measurement that is about this figure, if it left one.
+    """The note of the measurement that is about this figure, or about all, if it left one.
 
     What follows a semicolon explains it, and stands with the caveats alone.
     """
-    spellings = {name, name.replace("p999", "p99.9"), name.replace("_", " ")}
-    words = {note: {word.strip(",;:.") for word in note.split()} for note in cell.notes}
-    said = [note for note in cell.notes if spellings & words[note]]
+    said = _notes_about(cell, name) or (cell.notes if not cell.figures else [])
     if not said:
         return "not measured"
     return escape(said[0].removeprefix(f"{name}: ").partition("; ")[0], LONGEST_NOTE)
+
+
+def _notes_about(cell: Cell, name: str) -> list[str]:
+    spellings = {name, name.replace("p999", "p99.9"), name.replace("_", " ")}
+    words = {note: {word.strip(",;:.") for word in note.split()} for note in cell.notes}
+    return [note for note in cell.notes if spellings & words[note]]
 
 
 def _mark(cell: Cell, ranking: Ranking | None) -> str:

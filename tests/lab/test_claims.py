@@ -228,6 +228,17 @@ def test_a_stalled_server_is_told_of_where_that_is_the_question() -> None:
     assert not any(sentence.claims for sentence in sentences_of(made))
 
 
+def test_of_a_single_share_of_the_peak_nothing_rises() -> None:
+    results = sample_results(("latency",), servers=3)
+    (made,) = results.experiments
+    assert any("From 30 to 90 %" in sentence.text for sentence in sentences_of(made))
+    made.values = [70]
+    made.cells = [cell for cell in made.cells if cell.parameters["percent"] == 70]
+    said = [sentence.text for sentence in sentences_of(made)]
+    assert said
+    assert not any("From 70" in text or " rises" in text for text in said)
+
+
 def test_remarks_that_differ_in_a_number_are_one() -> None:
     results = sample_results(("scaling",), servers=3)
     made = sweep(None, None, None)

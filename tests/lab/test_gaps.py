@@ -56,6 +56,27 @@ def test_of_what_gave_no_figure_nothing_is_drawn_or_claimed(name: str) -> None:
             assert not any(entry.figure for entry in row)
 
 
+def test_a_table_has_no_column_for_what_the_others_are_held_against() -> None:
+    results = sample_results(("gil",), servers=3)
+    (experiment,) = results.experiments
+    heads = {table.name: table.heads for table in tables_of(experiment)}
+    assert heads["gil-throughput"] == ("0", "1", "2")
+    assert heads["gil-kept-share"] == ("1", "2")
+
+
+def test_why_a_server_took_no_part_stands_in_the_table() -> None:
+    results = sample_results(("gil",), servers=3)
+    (experiment,) = results.experiments
+    out = experiment.cells[0].target
+    for cell in experiment.cells:
+        if cell.target == out:
+            cell.figures, cell.error = {}, None
+            cell.notes[:] = ["left out: it does not do the work; a handler says what it is"]
+    for table in tables_of(experiment):
+        row = dict(table.rows)[out]
+        assert {entry.note for entry in row} == {"left out: it does not do the work"}
+
+
 def test_what_failed_is_left_out_of_a_picture_of_the_others() -> None:
     results = sample_results(("fairness",), servers=2)
     (experiment,) = results.experiments
