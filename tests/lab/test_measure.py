@@ -218,7 +218,8 @@ sys.exit(5)
 def test_what_is_wrong_with_one_is_said_and_the_others_go_on(
     text: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("echoservers.lab.bench.TIMEOUT", 0.5)
+    if text is HANGS:  # the others are told at once, and a busy machine may be slow to answer
+        monkeypatch.setattr("echoservers.lab.bench.TIMEOUT", 2.0)
     with program(tmp_path, ECHO + text) as command:
         bad = Target.of_command(command, name="bad")
         experiment = short("scaling", connections="1,2")
@@ -323,9 +324,9 @@ def test_a_stranger_takes_part_in_work_if_it_understands(name: str, tmp_path: Pa
     (cell,) = cells_of(results, "plain")
     assert cell.error is None
     assert not cell.figures
-    assert cell.notes == [
-        "left out: it does not do the work that echoservers.lab.handlers:WorkHandler describes"
-    ]
+    (note,) = cell.notes
+    assert note.startswith("left out: it does not do the work; ")
+    assert "echoservers.lab.handlers:WorkHandler" in note
 
 
 def test_a_server_that_runs_already_is_measured_and_left_alone() -> None:
