@@ -232,6 +232,20 @@ def test_what_was_made_before_the_time_was_over_is_told(folder: Path) -> None:
     assert [result.check.id for result in run.report.results] == list(checks[:2])
 
 
+def test_limits_are_longer_beside_others_and_what_shows_by_its_length_is_not() -> None:
+    target = Target.of_mode("threading-tcp")
+    with (
+        Subject(target, Level.POOL) as alone,
+        Subject(target, Level.POOL, 2.0, beside=3.0) as beside,
+        Subject(target, Level.POOL, 0.5, beside=0.5) as quick,
+    ):
+        assert beside.patience == 6 * alone.patience
+        assert beside.lengthened(1.0) == 2.0
+        assert quick.patience == 0.5 * alone.patience
+        assert quick.lengthened(1.0) == alone.lengthened(1.0) == 1.0
+        assert beside.connect().echo(b"hello\n") == b"hello\n"
+
+
 def test_a_signal_when_all_is_said_says_nothing_more(folder: Path) -> None:
     write(folder, good=GOOD)
     target = Target.of_command(f"python3 {folder}/good.py {{port}}")

@@ -55,7 +55,9 @@ def run(arguments: list[str]) -> int:
     _check_files(given)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end in order, as by Ctrl-C
     many = len(jobs) > 1 or given.submissions is not None
-    runs, scores = _check(jobs, _at_once(given), rubric, many)
+    most = min(_at_once(given), len(jobs))
+    jobs = [job._replace(beside=most / _processors()) for job in jobs]
+    runs, scores = _check(jobs, most, rubric, many)
     lost = _save(given, runs, scores, rubric, many)
     if lost:
         raise ResultsLost("; ".join(lost))
@@ -246,13 +248,16 @@ def _job(target: Target, given: argparse.Namespace) -> Job:
 def _at_once(given: argparse.Namespace) -> int:
     if given.jobs is not None:
         return int(given.jobs)
-    try:
-        processors = len(os.sched_getaffinity(0))
-    except AttributeError:  # not on this system
-        processors = os.cpu_count() or 1
     # For most of the time of a check nothing happens, which is what it waits for.  Submissions
     # have limits of time, and may take what processors they find.
-    return processors * (1 if given.submissions is not None else TARGETS_A_PROCESSOR)
+    return _processors() * (1 if given.submissions is not None else TARGETS_A_PROCESSOR)
+
+
+def _processors() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on this system
+        return os.cpu_count() or 1
 
 
 def _check(

@@ -35,6 +35,8 @@ class Job(NamedTuple):
     """A program and arguments to run before."""
     temporary: bool = False
     """Whether it is built and run in a fresh folder of its own."""
+    beside: float = 1.0
+    """How many targets a processor are checked at the same time, where that is more than one."""
 
     def to_json(self) -> dict[str, Any]:
         """What `from_json` takes."""

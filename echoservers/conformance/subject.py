@@ -44,6 +44,8 @@ class Subject:
         show something by their length, such as that nothing comes, are only ever made longer
         (`lengthened`).
     :param limits: what it may use before it is killed; by default anything.
+    :param beside: the targets a processor that are checked at the same time.  The time limits are
+        as much longer; how long nothing comes is not.
     :raises TargetError: it cannot be started or reached.
     """
 
@@ -53,10 +55,12 @@ class Subject:
         level: Level,
         timeout_scale: float = 1.0,
         limits: Limits | None = None,
+        beside: float = 1.0,
     ) -> None:
         self.target = target
         self.level = level
-        self.scale = timeout_scale
+        self.scale = timeout_scale * max(1.0, beside)
+        self._slowness = max(1.0, timeout_scale)
         self._limits = limits
         self._kills = 0
         self.deadline = 0.0
@@ -106,7 +110,7 @@ class Subject:
         """*seconds*, or more of them on a slow machine: for a wait that would show nothing if it
         were shorter.
         """
-        return seconds * max(1.0, self.scale)
+        return seconds * self._slowness
 
     def new_check(self, seconds: float = CHECK_TIME) -> None:
         """Begin the time of the next check, with no client of the last.
@@ -117,7 +121,7 @@ class Subject:
         if self.spoiled or self.running.has_ended:
             self._restart()
         self._habits = Habits()
-        self.deadline = time.monotonic() + self.lengthened(seconds)
+        self.deadline = time.monotonic() + seconds * max(1.0, self.scale)
 
     def let_clients_go(self) -> None:
         """Close the connections of all clients."""
@@ -264,9 +268,8 @@ class Subject:
         return self._peer(running, Habits())
 
     def _peer(self, running: RunningTarget, habits: Habits) -> Peer:
-        slowness = self.lengthened(1.0)
         return self._peers.enter_context(
-            Peer(running.endpoint, self.patience, self.deadline, habits, slowness)
+            Peer(running.endpoint, self.patience, self.deadline, habits, self._slowness)
         )
 
     def _restart(self) -> None:

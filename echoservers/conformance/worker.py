@@ -97,7 +97,7 @@ def _in_folder(job: Job, folder: str) -> Job:
 def _check(job: Job) -> Report:
     if job.build:
         _build(job)
-    with Subject(job.target, job.level, job.timeout_scale, job.limits) as subject:
+    with Subject(job.target, job.level, job.timeout_scale, job.limits, job.beside) as subject:
         subject.expected_design = job.expect_design
         checks = [CHECKS[name] for name in job.checks]
         return check_target(subject, checks, _tell, job.repeat, job.look, _begin)
