@@ -8,9 +8,8 @@ worker of Locust's (and its master, which does next to nothing meanwhile) and th
 What is held against each other is messages per CPU second of the generator, so that it is of no
 matter who waits for whom: the ratio is that of the runs of a round, and who goes first alternates.
 
-To be reached: at least 5.  What C reaches in the same rounds is the most that this kernel has to
-give with a send and a receive for each message.  It ends by itself within two minutes, with the
-rounds that it has.
+To be reached: at least 5.  C makes the same calls, so it shows how much of the difference is
+Python's.  It ends by itself within two minutes, with the rounds that it has.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ def one_round(programs: Path, cores: Cores, seconds: float, reverse: bool) -> di
         plan = LoadPlan(
             endpoint, connections=CONNECTIONS, size=SIZE, duration=seconds, warmup=WARMUP
         )
-        in_c = Load("tcp-closed", CONNECTIONS, SIZE, WARMUP + seconds)
+        in_c = Load("tcp-closed", CONNECTIONS, SIZE, seconds * 1.25)  # a fifth is its warm-up
 
         def with_c() -> float:
             told = in_c.run(programs / "loadgen", server, cores.generator)
@@ -94,11 +93,10 @@ def main() -> int:
     }
     for who, pair in pairs.items():
         low, high = pair.interval
-        print(
-            f"per core, {who}: {pair.ratio:.2f} x Locust [{low:.2f} to {high:.2f}],"
-            f" {len(rounds)} rounds; at least {TARGET:g}: {pair.verdict(TARGET)}"
-        )
-    return 0 if pairs["ours"].ratio >= TARGET else 1
+        print(f"per core, {who}: {pair.ratio:.2f} x Locust [{low:.2f} to {high:.2f}]")
+    ours = pairs["ours"]
+    print(f"{len(rounds)} rounds; ours at least {TARGET:g}: {ours.verdict(TARGET)}")
+    return 0 if ours.ratio >= TARGET else 1
 
 
 if __name__ == "__main__":
