@@ -77,6 +77,7 @@ class Cell:
     limited_by: str | None = None
     error: str | None = None
     notes: list[str] = field(default_factory=list)
+    """Remarks; what follows a semicolon explains one, and does not stand in a table."""
     figures: dict[str, Figure] = field(default_factory=dict)
     series: dict[str, Any] = field(default_factory=dict)
 

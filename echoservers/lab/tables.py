@@ -90,9 +90,11 @@ def tables_of(experiment: Experiment) -> list[Table]:
 def _sweep(panel: Panel, figure: str, main: bool) -> Table:
     """One figure: a row a target, a column a swept value."""
     experiment = panel.experiment
-    # A figure that others are held against, such as what is kept of it, has none of its own.
-    told = [v for v in panel.values() if any(_is_told(cell, figure) for cell in panel.at(v))]
-    values = told or panel.values()
+    values = panel.values()
+    # What others are held against, such as the requests before anybody computes, comes first and
+    # has no share of its own.
+    if not any(_is_told(cell, figure) for cell in panel.at(values[0])):
+        values = values[1:]
     by_value = [{cell.target: cell for cell in panel.at(value)} for value in values]
     scale = scale_for(*_unit_and_medians(panel.cells, figure))
     columns = [_column(list(cells.values()), figure, scale) for cells in by_value]
@@ -169,15 +171,14 @@ def _entry(cell: Cell, name: str, scale: Scale, ranking: Ranking | None) -> Entr
 
 def _is_told(cell: Cell, name: str) -> bool:
     """Whether there is anything to say of this figure: its value, or why it has none."""
-    return bool(cell.error or name in cell.figures or _notes_about(cell, name))
+    return name in cell.figures or bool(_notes_about(cell, name))
 
 
 def _why_missing(cell: Cell, name: str) -> str:
-    """The note of the measurement that is about this figure, or about all, if it left one.
-
-    What follows a semicolon explains it, and stands with the caveats alone.
-    """
-    said = _notes_about(cell, name) or (cell.notes if not cell.figures else [])
+    """The note of the measurement that is about this figure, or about all, if it left one."""
+    said = _notes_about(cell, name)
+    if not said and not cell.figures:
+        said = [note for note in cell.notes if note.startswith("left out: ")]
     if not said:
         return "not measured"
     return escape(said[0].removeprefix(f"{name}: ").partition("; ")[0], LONGEST_NOTE)
