@@ -162,6 +162,19 @@ class TestRuns:
         assert "the server ended with status 1; it said: " in result.got
         assert "ConnectionResetError" in result.got
 
+    def test_a_server_that_takes_a_while_to_end_is_waited_for(self, folder: Path) -> None:
+        """On a busy machine a traceback takes that long."""
+        text = (BROKEN / "dies_of_reset.py").read_text()
+        (folder / "slow.py").write_text(
+            text.replace("import socket\n", "import atexit, socket, threading\n").replace(
+                "with socket", "atexit.register(threading.Event().wait, 0.4)\nwith socket"
+            )
+        )
+        target = Target.of_command(f"{sys.executable} {folder}/slow.py {{port}}")
+        with Subject(target, Level.ITERATIVE) as subject:
+            (result,) = check_target(subject, [CHECKS["faults.reset"]], look=False).results
+        assert "the server ended with status 1; it said: " in result.got
+
     def test_what_an_earlier_check_has_ended_is_not_this_ones_fault(self) -> None:
         results = run("ends_with_first_client.py", "bytes", "clients.one-after-another", scale=0.5)
         failed = [result.check.id for result in results if result.outcome is Outcome.FAIL]

@@ -34,7 +34,8 @@ SEARCH_TIME = 10.0
 check at all, is not worth more of them."""
 
 AFTER_A_CUT = 1.0
-"""The same, when an earlier check may have been the end: a program takes a while to go."""
+"""`ENDING`, when an earlier check may have been the end or nobody listens any more: a program
+takes a while to go."""
 
 
 def _nobody(_: object) -> None:
@@ -277,6 +278,8 @@ def _run_once(subject: Subject, check: Check, breath: float = LAST_BREATH) -> Re
     running = subject.running  # the check may have had a fresh one
     if outcome is not Outcome.PASS and is_ours:
         running.wait(subject.lengthened(AFTER_A_CUT if cut and not subject.fresh else ENDING))
+        if cut and not running.has_ended and running.has_left_its_address():
+            running.wait(subject.lengthened(AFTER_A_CUT))
         if subject.has_ended and outcome is Outcome.FAIL:
             got += _end_of(running)
     subject.fresh = False

@@ -122,6 +122,13 @@ class RunningTarget:
         """Whether the program has ended, or is being killed for what it uses."""
         return self._ended.is_set() or self.limit is not None
 
+    def has_left_its_address(self) -> bool:
+        """Whether nobody listens there any more, as when it is about to end; False where the
+        system does not tell.
+        """
+        transport, address = parse_endpoint(self.endpoint)
+        return is_listening(transport, address) is False
+
     def output(self) -> str:
         """The last of what the program has printed, on either stream."""
         return b"".join(self._output)[-OUTPUT_KEPT:].decode("utf-8", "backslashreplace")
