@@ -156,6 +156,8 @@ class AsyncioMixIn(ServingMixIn):
         async def opened() -> None:
             try:
                 await served.events.connect_accepted_socket(lambda: protocol, served.record.request)
+                if served.record.aborted:
+                    served.transport.abort()
             except BaseException as error:  # it was cut meanwhile
                 if not served.was_made:
                     served.not_opened(error)
@@ -271,8 +273,11 @@ class AsyncioMixIn(ServingMixIn):
     def _cut(self, record: ActiveRequest) -> None:
         connection = self._connections.get(id(record))
         task = self._tasks.get(id(record))
-        if connection is not None and connection.was_made:
-            connection.transport.abort()
+        if connection is not None:
+            # One that is being opened is left to `opened`: cancelled in between, uvloop closes
+            # it and tells nobody that it is lost.
+            if connection.was_made:
+                connection.transport.abort()
         elif task is not None:
             task.cancel()
 
