@@ -15,6 +15,7 @@ from .counters import (
     ERRORS,
     HANDSHAKE_FAILED,
     INPUT_ENDED,
+    ZEROS,
     Cells,
     Stats,
     add_up,
@@ -120,6 +121,14 @@ class Activity:
             if cells[HANDSHAKE_FAILED]:
                 cells[HANDSHAKE_FAILED] = 0
                 refusal = refusal or "handshake"
+            if record.cells is not None:
+                totals = list(self._totals)
+                for cell, number in enumerate(record.cells):
+                    totals[cell] += number
+                self._totals = totals
+                if not isinstance(record.cells, list):  # other processes read it, too
+                    record.cells[:] = ZEROS
+            # Now, so that who sees it over sees its numbers, and not twice.
             if refusal is None:
                 self._closed += 1
             else:
@@ -128,11 +137,6 @@ class Activity:
                 self._sources[record.source] -= 1
                 if not self._sources[record.source]:
                     del self._sources[record.source]
-            if record.cells is not None:
-                totals = list(self._totals)
-                for cell, number in enumerate(record.cells):
-                    totals[cell] += number
-                self._totals = totals
             return True
 
     def refuse(self, reason: str) -> None:

@@ -37,6 +37,9 @@ DROP_CELL = {reason: _FIRST_DROP + n for n, reason in enumerate(DROP_REASONS)}
 
 Cells: TypeAlias = "list[int] | memoryview[int]"
 
+ZEROS: "memoryview[int]" = memoryview(bytes(8 * CELLS)).cast("Q")
+"""For cells in shared memory that are to be used again."""
+
 
 class Stats(TypedDict):
     """What ``server.stats()`` returns: totals since the server was made.

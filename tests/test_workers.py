@@ -85,6 +85,21 @@ def test_cells_are_lent_again_and_beyond_their_number_a_request_has_its_own() ->
     assert board.stats()["messages"] == 12
 
 
+def test_who_sees_a_request_over_sees_its_numbers_once() -> None:
+    board = Board(2, 2)
+    worker = SharedActivity(board, 1)
+    request = request_of(worker)
+    cells = worker.cells_to_lend.take()  # as for a child of the worker
+    assert cells is not None
+    request.cells = cells
+    cells[MESSAGES] = 3
+    assert worker.end(request)
+    assert board.closed() == 1
+    assert board.stats()["messages"] == 3, "before the cells are given back, too"
+    worker.cells_to_lend.give_back(cells)
+    assert board.stats()["messages"] == 3
+
+
 def test_a_child_beyond_them_has_none_to_give_back() -> None:
     store = CellsToLend(Board(2, 2), 1)
     taken = [store.take() for _ in range(3)]

@@ -19,7 +19,7 @@ from typing import Annotated, Any, NoReturn
 
 from ..activity import ActiveRequest
 from ..admission import WorkerUnavailable, ignoring_gone
-from ..counters import CELLS, ERRORS, INPUT_ENDED
+from ..counters import CELLS, ERRORS, INPUT_ENDED, ZEROS
 from ..log import logger
 from ..options import Option, count
 from ..serving import ServingMixIn
@@ -194,8 +194,6 @@ class SharedCells:
 
     BLOCK = 64  # slots a block: with 8 bytes a cell one page or two
 
-    _ZEROS = memoryview(bytes(CELLS * 8)).cast("Q")
-
     def __init__(self) -> None:
         self._free: list[memoryview[int]] = []
 
@@ -210,7 +208,7 @@ class SharedCells:
 
     def give_back(self, cells: "memoryview[int]") -> None:
         """The child has ended and its numbers are counted."""
-        cells[:] = self._ZEROS
+        cells[:] = ZEROS
         self._free.append(cells)
 
 

@@ -12,7 +12,17 @@ import threading
 from collections.abc import Callable, Iterator, MutableMapping
 
 from ..activity import ActiveRequest, Activity
-from ..counters import CELLS, DROP_CELL, DROP_REASONS, ERRORS, Cells, Stats, add_up, new_cells
+from ..counters import (
+    CELLS,
+    DROP_CELL,
+    DROP_REASONS,
+    ERRORS,
+    ZEROS,
+    Cells,
+    Stats,
+    add_up,
+    new_cells,
+)
 
 __all__ = ["MASTER", "Board", "SharedActivity"]
 
@@ -139,9 +149,8 @@ class Board:
         return left
 
     def _clear(self, slot: int) -> None:
-        nothing = memoryview(bytes(8 * CELLS)).cast("Q")
         for number in range(2 + self.column("borrowed")[slot]):
-            self.cells(slot, number)[:] = nothing
+            self.cells(slot, number)[:] = ZEROS
         for name in _COLUMNS:
             self.column(name)[slot] = 0
         self.reasons(slot).clear()
@@ -320,8 +329,6 @@ class CellsToLend:
     children of a worker count is seen by all.
     """
 
-    _ZEROS = memoryview(bytes(8 * CELLS)).cast("Q")
-
     def __init__(self, board: Board, slot: int) -> None:
         self._board = board
         self._slot = slot
@@ -341,5 +348,5 @@ class CellsToLend:
     def give_back(self, cells: "memoryview[int] | None") -> None:
         """The request has ended, and its numbers are counted; None: it had none."""
         if cells is not None:
-            cells[:] = self._ZEROS
+            cells[:] = ZEROS
             self._free.append(cells)
