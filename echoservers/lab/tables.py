@@ -93,7 +93,8 @@ def _sweep(panel: Panel, figure: str, main: bool) -> Table:
     values = panel.values()
     # What others are held against, such as the requests before anybody computes, comes first and
     # has no share of its own.
-    if not any(_is_told(cell, figure) for cell in panel.at(values[0])):
+    first = panel.at(values[0])
+    if not any(_is_told(cell, figure) for cell in first) and not all(cell.error for cell in first):
         values = values[1:]
     by_value = [{cell.target: cell for cell in panel.at(value)} for value in values]
     scale = scale_for(*_unit_and_medians(panel.cells, figure))

@@ -67,6 +67,11 @@ def test_a_table_has_no_column_for_what_the_others_are_held_against() -> None:
             del cell.figures["kept_share"]
     heads = {table.name: table.heads for table in tables_of(experiment)}
     assert heads["gil-kept-share"] == ("1", "2"), "that it could not be told is to be seen"
+    for cell in experiment.cells:
+        if cell.parameters["cpu_clients"] == 0:
+            cell.error, cell.figures = "it ended", {}
+    heads = {table.name: table.heads for table in tables_of(experiment)}
+    assert heads["gil-kept-share"] == ("0", "1", "2"), "what failed is to be seen"
 
 
 def test_why_a_server_took_no_part_stands_in_the_table() -> None:
