@@ -1,14 +1,22 @@
 """What this system, or this user, is allowed: asked when a mode is, at no other time."""
 
 import importlib.util
+import os
 import socket
 
-__all__ = ["why_no_raw_sockets", "why_no_tls"]
+__all__ = ["usable_processors", "why_no_raw_sockets", "why_no_tls"]
 
 EXPERIMENTAL_PROTOCOL = 253
 """For experiments and testing (RFC 3692, section 2.1); nothing else uses it."""
 
 NO_PRIVILEGE = "raw sockets need root or the capability CAP_NET_RAW"
+
+
+def usable_processors() -> int:
+    """How many processors this process may run on, where the system tells; else all."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0)) or 1
+    return os.cpu_count() or 1
 
 
 def why_no_raw_sockets() -> str | None:

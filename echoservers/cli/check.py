@@ -17,6 +17,7 @@ from ..conformance.submissions import find_submissions, read_build, submission_t
 from ..errors import OptionError
 from ..options import count
 from ..registry import modes
+from ..system import usable_processors
 from ..targets import Level, Limits, Target, TargetError
 from ..targets.limits import MIB
 from ..targets.target import COMMAND_TRANSPORTS
@@ -56,7 +57,7 @@ def run(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end in order, as by Ctrl-C
     many = len(jobs) > 1 or given.submissions is not None
     most = min(_at_once(given), len(jobs))
-    jobs = [job._replace(beside=most / _processors()) for job in jobs]
+    jobs = [job._replace(beside=most / usable_processors()) for job in jobs]
     runs, scores = _check(jobs, most, rubric, many)
     lost = _save(given, runs, scores, rubric, many)
     if lost:
@@ -250,14 +251,7 @@ def _at_once(given: argparse.Namespace) -> int:
         return int(given.jobs)
     # For most of the time of a check nothing happens, which is what it waits for.  Submissions
     # have limits of time, and may take what processors they find.
-    return _processors() * (1 if given.submissions is not None else TARGETS_A_PROCESSOR)
-
-
-def _processors() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on this system
-        return os.cpu_count() or 1
+    return usable_processors() * (1 if given.submissions is not None else TARGETS_A_PROCESSOR)
 
 
 def _check(

@@ -22,6 +22,7 @@ from ..log import logger
 from ..loop import Loop
 from ..options import Option, choice, count, count_or_none, seconds_or_none
 from ..serving import DrainResult
+from ..system import usable_processors
 from ..transports import TCPServer, UDPServer, UnixDatagramServer, UnixStreamServer
 from ..workers.board import MASTER, Board, SharedActivity
 from ..workers.gates import ACCEPT, HandedOver, check_accept, make_gate
@@ -58,12 +59,6 @@ def _worker_count(value: Any) -> int:
     return number
 
 
-def _usable_cpus() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0)) or 1
-    return os.cpu_count() or 1
-
-
 class PreforkMixIn(Listening):
     """Serve in ``workers`` processes, each with the model below; the master supervises.
 
@@ -93,7 +88,7 @@ class PreforkMixIn(Listening):
 
     workers: Annotated[
         int, Option(_worker_count, "workers", "serve in this many processes; default: one a CPU")
-    ] = _usable_cpus()  # more would only take turns, unless their handlers wait
+    ] = usable_processors()  # more would only take turns, unless their handlers wait
 
     accept: Annotated[
         str,
