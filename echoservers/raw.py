@@ -94,16 +94,7 @@ class RawServer(UDPServer):
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
         else:
             self._life_info = (socket.IPPROTO_IP, int(socket.IP_TTL))
-
-        self._forget_others()
-
-    def _forget_others(self) -> None:
-        """Throw away what came before the socket was bound: that may be for any address."""
-        for _ in range(MOST_BEFORE):
-            try:
-                self.socket.recv(0, DONT_WAIT)
-            except OSError:
-                return  # there is no more
+        _forget_others(self.socket)
 
     def _fit_family(self, host: Any) -> None:
         if type(self).address_family == socket.AF_INET:
@@ -166,6 +157,15 @@ def _raw_socket(kind: type[_Socket], family: int, protocol: int) -> _Socket:
         raise PermissionError(errno.EPERM, NO_PRIVILEGE) from error
 
 
+def _forget_others(sock: socket.socket) -> None:
+    """Throw away what came before *sock* was bound or connected: that may be for anybody."""
+    for _ in range(MOST_BEFORE):
+        try:
+            sock.recv(1, DONT_WAIT)  # of 0 bytes the standard library would not ask the system
+        except OSError:
+            return  # there is no more
+
+
 def is_address_of_this_machine(host: str, family: int) -> bool:
     """Whether a socket can be bound to *host*: nothing is sent, nor does the port matter."""
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
@@ -185,8 +185,8 @@ class RawClientSocket(socket.socket):
         return bytes(strip_header(super().recv(size + header, flags), self.family)[:size])
 
 
-def connect_raw(host: str, protocol: int) -> RawClientSocket:
-    """A raw socket that talks to *host*.
+def connect_raw(host: str, protocol: int, source: str | None = None) -> RawClientSocket:
+    """A raw socket that talks to *host*, from the address *source* where one is given.
 
     To an address of this machine it talks from another one of its own, out of 127.0.0.0/8:
     from the same one, its datagrams would be taken for the server's own.
@@ -196,8 +196,8 @@ def connect_raw(host: str, protocol: int) -> RawClientSocket:
     """
     found = socket.getaddrinfo(host, 0, type=socket.SOCK_DGRAM)
     family, _, _, _, target = min(found, key=lambda f: f[0] != socket.AF_INET)
-    sock = _connected(family, protocol, target, None)
-    if sock.getsockname()[0] != target[0]:
+    sock = _connected(family, protocol, target, source)
+    if source is not None or sock.getsockname()[0] != target[0]:
         return sock
     sock.close()
     if family != socket.AF_INET:
@@ -221,4 +221,5 @@ def _connected(family: int, protocol: int, target: Any, source: str | None) -> R
     except BaseException:
         sock.close()
         raise
+    _forget_others(sock)
     return sock

@@ -6,6 +6,7 @@ import os
 import random
 import socket
 import struct
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ pytestmark = pytest.mark.skipif(not RAW_NAMES, reason=why_no_raw_sockets() or ""
 
 MODES = RAW_NAMES or ["raw"]
 PROTOCOL = 253
+NOISY = 201
 
 
 def own_address() -> str:
@@ -82,6 +84,44 @@ def test_the_client_speaks_it(folder: Path) -> None:
             assert not client.is_stream
             assert client.echo(b"hello") == b"hello"
             assert client.echo(b"") == b""
+
+
+@pytest.fixture
+def noise() -> Iterator[None]:
+    """Datagrams of the protocol `NOISY` between others, one after the other."""
+    ended = threading.Event()
+
+    def send() -> None:
+        with connect_raw(own_address(), NOISY) as sock:
+            while not ended.is_set():
+                sock.send(b"not for you")
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@pytest.mark.usefixtures("noise")
+def test_a_client_receives_nothing_from_before_it_was_connected() -> None:
+    for _ in range(100):
+        with connect_raw(own_address(), NOISY) as client:
+            client.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                client.recv(100)
+
+
+@pytest.mark.usefixtures("noise")
+def test_a_server_answers_nothing_from_before_it_was_bound() -> None:
+    for _ in range(100):
+        with (
+            echoservers.create_server("raw", own_address(), protocol=NOISY) as server,
+            pytest.raises(BlockingIOError),
+        ):
+            server.socket.recv(100, socket.MSG_DONTWAIT)
 
 
 def test_a_header_with_options_goes_as_a_whole(forger: socket.socket, folder: Path) -> None:

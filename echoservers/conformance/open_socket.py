@@ -70,16 +70,8 @@ def open_raw_socket(host: str) -> RawClientSocket:
 
     :raises OSError: *host* cannot be reached, or this user may not have raw sockets.
     """
-    if not host.startswith("127."):
-        sock = connect_raw(host, EXPERIMENTAL_PROTOCOL)
-    else:
-        sock = RawClientSocket(socket.AF_INET, socket.SOCK_RAW, EXPERIMENTAL_PROTOCOL)
-        try:
-            sock.bind((loopback_address(), 0))
-            sock.connect((host, 0))
-        except OSError:
-            sock.close()
-            raise
+    source = loopback_address() if host.startswith("127.") else None
+    sock = connect_raw(host, EXPERIMENTAL_PROTOCOL, source)
     sock.setblocking(False)
     return sock
 
