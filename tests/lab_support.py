@@ -1,12 +1,14 @@
 """What the tests of the lab share: a listener that remembers, studies that take no time."""
 
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
-from echoservers.lab import results
+from echoservers.lab import bench, results
 from echoservers.lab.experiments import EXPERIMENTS, Experiment, Timing
 from echoservers.lab.measure import Study, measure
 from echoservers.targets import Target
@@ -55,7 +57,9 @@ def run(
 ) -> tuple[results.Results, Remembers]:
     """Measure, and keep nothing."""
     listener = Remembers()
-    found = measure(Study(targets, experiments, **study), listener, lambda _results: None)
+    # A busy machine makes the end of so short a window late, and that is no matter here.
+    with mock.patch.object(bench, "STALL_SHARE", math.inf):
+        found = measure(Study(targets, experiments, **study), listener, lambda _results: None)
     return found, listener
 
 

@@ -322,7 +322,10 @@ def test_compare_saves_what_locust_measured(tmp_path: Path) -> None:
     for cell in experiment.cells:
         assert cell.error is None
         assert cell.figures["throughput"].median > 0
-        assert {"server_cpu_per_message", "memory_pss", "threads"} <= set(cell.figures)
+        # On a busy machine its end may come late, and then it says so instead.
+        late = any("late to the end of its window" in note for note in cell.notes)
+        costs = set() if late else {"server_cpu_per_message"}
+        assert costs | {"memory_pss", "threads"} <= set(cell.figures)
         rounded = [cell.figures[name].median for name in ("p50", "p90") if name in cell.figures]
         assert all(value >= 0.001 for value in rounded)
     assert experiment.cells[1].figures["clients_served"].median == 4
