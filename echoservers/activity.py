@@ -71,6 +71,7 @@ class Activity:
         self._closed = 0
         self.loop_cells: Cells = new_cells()
         """For what the serving loop itself counts; no other thread writes here."""
+        self._ends_requests = True
 
     @property
     def closed(self) -> int:
@@ -109,10 +110,12 @@ class Activity:
         return self._sources[source]
 
     def end(self, record: ActiveRequest, refusal: str | None = None) -> bool:
-        """The request is over; False if it was already.
+        """The request is over; False if it was already, or if that is for the parent to say.
 
         :param refusal: why nobody has served it.
         """
+        if not self._ends_requests:
+            return False
         with self._lock:
             if self.in_progress.pop(id(record.request), None) is None:
                 return False
@@ -120,15 +123,11 @@ class Activity:
             cells = self.loop_cells if record.cells is None else record.cells
             if cells[HANDSHAKE_FAILED]:
                 cells[HANDSHAKE_FAILED] = 0
-                refusal = refusal or "handshake"
+                if not record.aborted:  # else it was cut by us, and is counted as that
+                    refusal = refusal or "handshake"
             if record.cells is not None:
-                totals = list(self._totals)
-                for cell, number in enumerate(record.cells):
-                    totals[cell] += number
-                self._totals = totals
-                if not isinstance(record.cells, list):  # other processes read it, too
-                    record.cells[:] = ZEROS
-            # Now, so that who sees it over sees its numbers, and not twice.
+                self._add_to_totals(record.cells)
+            # Now, so that who sees it over sees its numbers, and in this process not twice.
             if refusal is None:
                 self._closed += 1
             else:
@@ -138,6 +137,14 @@ class Activity:
                 if not self._sources[record.source]:
                     del self._sources[record.source]
             return True
+
+    def _add_to_totals(self, cells: Cells) -> None:
+        totals = list(self._totals)
+        for cell, number in enumerate(cells):
+            totals[cell] += number
+        self._totals = totals
+        if not isinstance(cells, list):  # it is shared memory, of which `stats` reads all
+            cells[:] = ZEROS
 
     def refuse(self, reason: str) -> None:
         """A connection was accepted and closed unserved."""
@@ -157,8 +164,12 @@ class Activity:
         self._refused[reason] += 1
 
     def restart_in_child(self, record: ActiveRequest) -> None:
-        """In a forked child: only *record* is ours, and nobody here holds the lock."""
+        """In a forked child: only *record* is ours, and nobody here holds the lock.
+
+        The request ends in the parent, when the child has: its numbers are read once, there.
+        """
         self._lock = self._lock_for_child
+        self._ends_requests = False
         self.in_progress = {id(record.request): record}
 
     def stats(self) -> Stats:

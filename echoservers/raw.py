@@ -29,7 +29,8 @@ LONGEST_LIFE = 64
 further than any two hosts are apart."""
 
 MOST_BEFORE = 10_000
-"""Datagrams: more than a receive buffer holds (net.core.rmem_default, 256 bytes at least each)."""
+"""Datagrams: more than a receive buffer holds, where net.core.rmem_default is as Linux has it
+(208 KiB, 256 bytes at least each)."""
 
 TAKEN = {1: "ICMP", 2: "IGMP", 6: "TCP", 17: "UDP", 58: "ICMPv6"}
 """Protocols of the system itself: an echo of theirs would answer, or break, what is not ours."""
@@ -159,11 +160,16 @@ def _raw_socket(kind: type[_Socket], family: int, protocol: int) -> _Socket:
 
 def _forget_others(sock: socket.socket) -> None:
     """Throw away what came before *sock* was bound or connected: that may be for anybody."""
+    timeout = sock.gettimeout()
+    sock.setblocking(False)
     for _ in range(MOST_BEFORE):
         try:
-            sock.recv(1, DONT_WAIT)  # of 0 bytes the standard library would not ask the system
+            sock.recv(1)  # of 0 bytes Python would not ask the system
+        except BlockingIOError:
+            break  # there is no more
         except OSError:
-            return  # there is no more
+            continue  # the fate of somebody else's datagram
+    sock.settimeout(timeout)
 
 
 def is_address_of_this_machine(host: str, family: int) -> bool:
@@ -186,7 +192,8 @@ class RawClientSocket(socket.socket):
 
 
 def connect_raw(host: str, protocol: int, source: str | None = None) -> RawClientSocket:
-    """A raw socket that talks to *host*, from the address *source* where one is given.
+    """A raw socket that talks to *host*, from *source* where given: an address of this machine,
+    and not *host*'s.
 
     To an address of this machine it talks from another one of its own, out of 127.0.0.0/8:
     from the same one, its datagrams would be taken for the server's own.
@@ -218,8 +225,8 @@ def _connected(family: int, protocol: int, target: Any, source: str | None) -> R
         if source is not None:
             sock.bind((source, 0))
         sock.connect(target)
+        _forget_others(sock)
     except BaseException:
         sock.close()
         raise
-    _forget_others(sock)
     return sock

@@ -1,10 +1,10 @@
-"""What this system, or this user, is allowed: asked when a mode is, at no other time."""
+"""What this system, or this user, is allowed and has."""
 
 import importlib.util
 import os
 import socket
 
-__all__ = ["usable_processors", "why_no_raw_sockets", "why_no_tls"]
+__all__ = ["usable_cpus", "usable_processors", "why_no_raw_sockets", "why_no_tls"]
 
 EXPERIMENTAL_PROTOCOL = 253
 """For experiments and testing (RFC 3692, section 2.1); nothing else uses it."""
@@ -12,11 +12,16 @@ EXPERIMENTAL_PROTOCOL = 253
 NO_PRIVILEGE = "raw sockets need root or the capability CAP_NET_RAW"
 
 
-def usable_processors() -> int:
-    """How many processors this process may run on, where the system tells; else all."""
+def usable_cpus() -> frozenset[int]:
+    """The processors that this process may run on, where the system tells; else all."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0)) or 1
-    return os.cpu_count() or 1
+        return frozenset(os.sched_getaffinity(0))
+    return frozenset(range(os.cpu_count() or 1))
+
+
+def usable_processors() -> int:
+    """How many processors this process may run on."""
+    return len(usable_cpus())
 
 
 def why_no_raw_sockets() -> str | None:

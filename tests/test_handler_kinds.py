@@ -16,12 +16,14 @@ from echoservers.registry import find_mode
 from plain import exchange
 from support import (
     ASYNC_NAMES,
+    AVAILABLE,
     HANDLE_NAMES,
     NAMES,
     STREAM_NAMES,
     UDP_NAMES,
     free_address,
     serving,
+    wait_until,
 )
 
 
@@ -84,6 +86,25 @@ def test_a_refusal_names_the_modes_of_the_same_transport_that_take_the_handler()
     with pytest.raises(HandlerNotSupported) as caught:
         echoservers.create_server("asyncio-tcp", ("127.0.0.1", 0), AsyncGreet)
     assert "take it" not in str(caught.value)
+
+
+CHILDREN_OF_WORKERS = [name for name in AVAILABLE if name == "prefork-forking-tcp"]
+
+
+class EndsIt(EchoHandler):
+    def finish(self) -> None:
+        super().finish()
+        self.server.shutdown_request(self.request)
+
+
+@pytest.mark.parametrize("mode", [*STREAM_NAMES, *CHILDREN_OF_WORKERS])
+def test_a_handler_that_ends_its_own_connection_is_counted_once(mode: str, folder: Path) -> None:
+    with serving(mode, folder, EndsIt) as server:
+        assert exchange(server, b"hello") == b"hello"
+        wait_until(lambda: server.stats()["active"] == 0, "it is over")
+        stats = server.stats()
+    assert (stats["accepted"], stats["closed"], stats["messages"]) == (1, 1, 1)
+    assert (stats["bytes_in"], stats["bytes_out"], stats["errors"]) == (5, 5, 0)
 
 
 class OwnHandle(EchoHandler):

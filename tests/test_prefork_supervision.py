@@ -73,7 +73,7 @@ def test_a_worker_that_stands_still_is_killed_and_replaced(mode: str, folder: Pa
     with workers(mode, folder, "--worker-timeout", "1") as (server, listed):
         stopped, other = listed()
         os.kill(stopped, signal.SIGSTOP)
-        wait_until(lambda: stopped not in listed() and len(listed()) == 2, "replaced", 3)
+        wait_until(lambda: stopped not in listed() and len(listed()) == 2, "replaced")
         assert other in listed()
         threading.Event().wait(1.2)  # those that answer are left alone
         assert other in listed()

@@ -6,7 +6,6 @@ import os
 import random
 import socket
 import struct
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 
 import echoservers
-from echoservers import EchoClient, EndpointError, OptionError
+from echoservers import EchoClient, EndpointError, OptionError, raw
 from echoservers.raw import LONGEST_LIFE, connect_raw, strip_header
 from echoservers.system import why_no_raw_sockets
 from support import (
@@ -87,41 +86,45 @@ def test_the_client_speaks_it(folder: Path) -> None:
 
 
 @pytest.fixture
-def noise() -> Iterator[None]:
-    """Datagrams of the protocol `NOISY` between others, one after the other."""
-    ended = threading.Event()
+def noise(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A datagram for somebody else comes as soon as there is a socket."""
+    make = raw._raw_socket
+    with connect_raw(own_address(), NOISY) as sock:
 
-    def send() -> None:
-        with connect_raw(own_address(), NOISY) as sock:
-            while not ended.is_set():
-                sock.send(b"not for you")
+        def made(*arguments: Any) -> Any:
+            new = make(*arguments)
+            sock.send(b"not for you")
+            return new
 
-    thread = threading.Thread(target=send)
-    thread.start()
-    try:
+        monkeypatch.setattr(raw, "_raw_socket", made)
         yield
-    finally:
-        ended.set()
-        thread.join()
+
+
+@pytest.fixture
+def default_timeout() -> Iterator[float]:
+    """Longer than any test may take."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(3600)
+    yield 3600
+    socket.setdefaulttimeout(before)
 
 
 @pytest.mark.usefixtures("noise")
-def test_a_client_receives_nothing_from_before_it_was_connected() -> None:
-    for _ in range(100):
-        with connect_raw(own_address(), NOISY) as client:
-            client.setblocking(False)
-            with pytest.raises(BlockingIOError):
-                client.recv(100)
+def test_a_client_receives_nothing_from_before_it_was_connected(default_timeout: float) -> None:
+    with connect_raw(own_address(), NOISY) as client:
+        assert client.gettimeout() == default_timeout
+        client.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            client.recv(100)
 
 
 @pytest.mark.usefixtures("noise")
-def test_a_server_answers_nothing_from_before_it_was_bound() -> None:
-    for _ in range(100):
-        with (
-            echoservers.create_server("raw", own_address(), protocol=NOISY) as server,
-            pytest.raises(BlockingIOError),
-        ):
-            server.socket.recv(100, socket.MSG_DONTWAIT)
+def test_a_server_answers_nothing_from_before_it_was_bound(default_timeout: float) -> None:
+    with echoservers.create_server("raw", own_address(), protocol=NOISY) as server:
+        assert server.socket.gettimeout() == default_timeout
+        server.socket.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            server.socket.recv(100)
 
 
 def test_a_header_with_options_goes_as_a_whole(forger: socket.socket, folder: Path) -> None:

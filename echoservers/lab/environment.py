@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._version import __version__
+from ..system import usable_cpus
 
 __all__ = ["Pinning", "describe", "kept_on", "noise", "plan_pinning"]
 
@@ -48,13 +49,6 @@ def plan_pinning(usable: frozenset[int]) -> Pinning | None:
     # The last: interrupts mostly go to the first, whose work is done for the server.
     generator = frozenset([max(usable)])
     return Pinning(usable - generator, generator)
-
-
-def usable_cpus() -> frozenset[int]:
-    """The processors that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return frozenset(os.sched_getaffinity(0))
-    return frozenset(range(os.cpu_count() or 1))
 
 
 @contextlib.contextmanager

@@ -15,11 +15,12 @@ from typing import Any, Protocol
 
 from ..errors import OptionError
 from ..registry import parse_mode_spec, server_class
+from ..system import usable_cpus
 from ..targets import Target, TargetError
 from . import results
 from .bench import Bench, CellError, prepared
 from .collect import Collection
-from .environment import Pinning, describe, kept_on, plan_pinning, usable_cpus
+from .environment import Pinning, describe, kept_on, plan_pinning
 from .experiments import Experiment, Parameters, Sample
 from .handlers import WORK_HANDLER
 from .load import Ceiling, LoadError, LoadPlan, calibrate

@@ -92,7 +92,7 @@ def _sweep(panel: Panel, figure: str, main: bool) -> Table:
     experiment = panel.experiment
     values = panel.values()
     # What others are held against, such as the requests before anybody computes, comes first and
-    # has no share of its own.
+    # has no share of its own; where it failed for all, that is to be seen.
     first = panel.at(values[0])
     if not any(_is_told(cell, figure) for cell in first) and not all(cell.error for cell in first):
         values = values[1:]

@@ -106,6 +106,7 @@ class ForkingMixIn(ServingMixIn):
     def _serve_in_child(self, record: ActiveRequest) -> NoReturn:
         status = 1
         try:
+            self._activity.restart_in_child(record)
             if self._interruptible:  # Ctrl-C reaches the whole group; the parent ends its children
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
             if self.is_stream:
@@ -115,14 +116,12 @@ class ForkingMixIn(ServingMixIn):
                 os.close(descriptor)
             self._of_parent = self.active_children
             self.active_children = {}
-            self._activity.restart_in_child(record)
             self.finish_request(record.request, record.client_address)
             status = 0
         except BaseException as error:
             if self._contains(error):
                 self.handle_error(record.request, record.client_address)
         finally:
-            self._activity.in_progress = {}  # to end it is the parent's, in its own memory
             try:
                 self.shutdown_request(record.request)
             finally:

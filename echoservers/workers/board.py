@@ -2,8 +2,10 @@
 
 One anonymous mapping, made before the fork, so parent and children see the same memory.
 It has columns of one number a slot; a slot belongs to one process, which alone writes
-there, so that no lock is needed.  Slot 0 is the master's: there it puts what a worker had
-counted when that has ended, however it ended.
+there, so that no lock is needed.  Who looks while another process writes may see the numbers
+of a request that ends at that moment twice, or not yet; the next look has them right.
+Slot 0 is the master's: there it puts what a worker had counted when that has ended, however it
+ended.
 """
 
 import mmap
@@ -348,5 +350,5 @@ class CellsToLend:
     def give_back(self, cells: "memoryview[int] | None") -> None:
         """The request has ended, and its numbers are counted; None: it had none."""
         if cells is not None:
-            cells[:] = ZEROS
+            cells[:] = ZEROS  # for a request that was never begun; else they are already
             self._free.append(cells)

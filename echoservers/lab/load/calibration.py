@@ -25,6 +25,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...errors import EchoServersError
+from ...system import usable_cpus
 from .plan import LoadPlan
 from .result import LoadResult
 from .run import LoadError, program_environment, run_load
@@ -79,7 +80,7 @@ def calibrate(
     :param seconds: of the run; its start takes as long again.
     :raises LoadError: the reflector could not be started, or did not answer.
     """
-    one = frozenset([min(cpus or os.sched_getaffinity(0))])
+    one = frozenset([min(cpus or usable_cpus())])
     shape = "closed" if plan.is_scheduled else plan.shape
     load = replace(plan, shape=shape, duration=seconds, warmup=WARMUP, requests=None, rate=None)
     load = replace(load, idle=0, slow=0, silent=0, half=0)

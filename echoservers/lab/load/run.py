@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ...errors import EchoServersError
+from ...system import usable_processors
 from .plan import LoadPlan
 from .result import LoadResult, read_result
 
@@ -94,7 +95,7 @@ class _Generator:
             env=program_environment(),
         )
         # Whoever says where it runs has kept the server elsewhere, if there is more than one.
-        self._spin = (os.cpu_count() or 1) > 1 if cpus else len(os.sched_getaffinity(0)) > 1
+        self._spin = (os.cpu_count() or 1) > 1 if cpus else usable_processors() > 1
         if cpus is not None:
             try:
                 os.sched_setaffinity(self._process.pid, cpus)

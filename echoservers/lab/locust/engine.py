@@ -29,6 +29,7 @@ import numpy as np
 
 from ...addresses import STREAMS
 from ...errors import ModeNotAvailable, OptionError
+from ...system import usable_cpus
 from ..engines import PERCENTILES, Cpus, Phases, too_few
 from ..experiments.base import Sample
 from ..load import Ceiling, LoadError, LoadPlan, LoadResult
@@ -115,7 +116,7 @@ class LocustEngine:
             raise OptionError(
                 "Locust makes closed loops of one message a client, and nothing beside it"
             )
-        processors = len(cpus or os.sched_getaffinity(0))
+        processors = len(cpus or usable_cpus())
         workers = min(self._workers or processors, plan.connections)
         with _Locust(plan, workers, cpus, on_phase) as running:
             told = running.result()
