@@ -168,8 +168,8 @@ class Activity:
 
         The request ends in the parent, when the child has: its numbers are read once, there.
         """
-        self._lock = self._lock_for_child
         self._ends_requests = False
+        self._lock = self._lock_for_child
         self.in_progress = {id(record.request): record}
 
     def stats(self) -> Stats:

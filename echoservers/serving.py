@@ -313,6 +313,9 @@ class ServingMixIn(AdmissionMixIn):
             if self.is_stream:
                 # A connection can be gone between poll() and accept() (UNP vol. 1, 16.6).
                 self.socket.setblocking(False)
+            elif timeout:
+                # Python would wait for its time limit first, whatever the flags of a call.
+                self.socket.setblocking(True)
             self.logs_connections = logger.isEnabledFor(DEBUG)
             self._prepare_to_serve()
             self._listen(True)

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import importlib.util
 import os
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,6 +48,15 @@ def folder() -> Iterator[Path]:
     made = Path(tempfile.mkdtemp(prefix="echo"))
     yield made
     shutil.rmtree(made)
+
+
+@pytest.fixture
+def default_timeout() -> Iterator[float]:
+    """Of every socket that is made now; longer than any test may take."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(3600)
+    yield 3600
+    socket.setdefaulttimeout(before)
 
 
 @pytest.fixture(scope="session")

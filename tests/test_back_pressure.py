@@ -155,14 +155,23 @@ def test_a_second_signal_aborts_a_peer_that_never_reads(
         assert time.monotonic() - began < 5
 
 
-class Aborts(EchoHandler):
-    def setup(self) -> None:
-        super().setup()
-        self.server.abort()  # when the event loop has yet to open the connection
-
-
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
 @pytest.mark.parametrize("mode", ASYNC_TCP)
-def test_abort_ends_connections_that_are_just_being_opened(mode: str, folder: Path) -> None:
+def test_abort_ends_connections_that_are_just_being_opened(
+    mode: str, turns: int, folder: Path
+) -> None:
+    class Aborts(EchoHandler):
+        def setup(self) -> None:
+            super().setup()
+            self.abort_after(turns)
+
+        def abort_after(self, turns: int) -> None:
+            """When the event loop has yet to open the connection, opens it, or has just done so."""
+            if turns:
+                asyncio.get_running_loop().call_soon(self.abort_after, turns - 1)
+            else:
+                self.server.abort()
+
     with serving(mode, folder, Aborts) as server:
         with contextlib.suppress(ConnectionError), connect(server) as client:
             assert client.recv(1) == b""

@@ -100,15 +100,6 @@ def noise(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def default_timeout() -> Iterator[float]:
-    """Longer than any test may take."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(3600)
-    yield 3600
-    socket.setdefaulttimeout(before)
-
-
 @pytest.mark.usefixtures("noise")
 def test_a_client_receives_nothing_from_before_it_was_connected(default_timeout: float) -> None:
     with connect_raw(own_address(), NOISY) as client:

@@ -19,6 +19,7 @@ from support import (
     NAMES,
     OF_PROCESSES,
     PATIENCE,
+    RAW_NAMES,
     STREAM_NAMES,
     connect,
     descriptors_of,
@@ -32,6 +33,7 @@ from support import (
 )
 
 IN_PROCESS = [name for name in NAMES if not name.startswith(OF_PROCESSES)]
+RAW_IN_PROCESS = [name for name in RAW_NAMES if not name.startswith(OF_PROCESSES)]
 
 
 def serve_in_thread(server: socketserver.BaseServer) -> threading.Thread:
@@ -219,6 +221,15 @@ def test_server_close_does_not_hang_on_a_silent_client(mode: str, folder: Path) 
         assert time.monotonic() - began < PATIENCE / 2
         assert receive_all(client) == b""
     thread.join(PATIENCE)
+
+
+@pytest.mark.usefixtures("default_timeout")
+@pytest.mark.parametrize("mode", [*IN_PROCESS, *RAW_IN_PROCESS])
+def test_the_loop_waits_for_no_default_timeout(mode: str, folder: Path) -> None:
+    with serving(mode, folder) as server:
+        for _ in range(3):
+            echo_once(server)
+        server.shutdown()
 
 
 @pytest.mark.parametrize("mode", NAMES)

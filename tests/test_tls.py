@@ -250,3 +250,18 @@ def test_sigterm_ends_in_time_with_a_stuck_peer(
             assert time.monotonic() - began < 5
     assert code == 0
     assert "Traceback" not in log
+
+
+@pytest.mark.parametrize("mode", TLS_NAMES)
+def test_one_that_is_cut_in_its_handshake_was_aborted_and_not_refused(
+    mode: str, folder: Path, own: dict[str, str]
+) -> None:
+    with serving(mode, folder, **own) as server:
+        address = tuple(server.server_address[:2])
+        with socket.create_connection(address, PATIENCE) as client:
+            client.sendall(b"\x16\x03\x01")
+            wait_until(lambda: server.stats()["accepted"] == 1, "it is there")
+            server.abort()
+            wait_until(lambda: server.stats()["active"] == 0, "it is over")
+        stats = server.stats()
+    assert (stats["closed"], sum(stats["refused"].values())) == (1, 0)

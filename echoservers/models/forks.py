@@ -122,6 +122,7 @@ class ForkingMixIn(ServingMixIn):
             if self._contains(error):
                 self.handle_error(record.request, record.client_address)
         finally:
+            self._activity.in_progress = {}  # no book is kept of it here
             try:
                 self.shutdown_request(record.request)
             finally:

@@ -16,12 +16,12 @@ from echoservers.errors import TargetError
 from echoservers.lab import bench as benches
 from echoservers.lab import crowd, measure
 from echoservers.lab.bench import Bench, Loaded
-from echoservers.lab.environment import usable_cpus
 from echoservers.lab.experiments import EXPERIMENTS, Sample, Timing
 from echoservers.lab.experiments.connections import _add_times
 from echoservers.lab.load import LoadPlan, run_load
 from echoservers.lab.load import run as runs
 from echoservers.lab.meter import Usage
+from echoservers.system import usable_cpus
 from echoservers.targets import Target
 from lab_support import program, run, short
 from support import children_of

@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from echoservers.lab.environment import usable_cpus
 from echoservers.lab.experiments import EXPERIMENTS, Experiment, Timing
 from echoservers.lab.stats import Interval, interval
+from echoservers.system import usable_cpus
 from echoservers.targets import Target
 from lab_support import run
 
