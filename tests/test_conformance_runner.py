@@ -16,7 +16,7 @@ from echoservers.conformance import CHECKS, Outcome, Report, Result, Subject, ch
 from echoservers.conformance.job import Job
 from echoservers.conformance.pool import Ended, Pool
 from echoservers.targets import Level, Limits, Target
-from support import ROOT, serving
+from support import ROOT, children_of, serving, state_of, wait_until
 
 DIES_OF_NUL = """\
 import os, socket, sys, threading
@@ -223,6 +223,20 @@ def test_an_interrupted_worker_says_what_became_of_its_job_and_goes_on(folder: P
         message = "interrupted by a signal to the checker"
         assert worker.event() == {"event": "error", "message": message}
         assert [worker.event()["event"] for _ in range(3)] == ["check", "result", "ended"]
+
+
+def test_a_worker_that_nobody_hears_ends_as_well_when_its_orders_end_later(folder: Path) -> None:
+    pids = folder / "pids"
+    write(folder, good=f"import os; open({str(pids)!r}, 'w').write(str(os.getpid()))\n" + GOOD)
+    target = Target.of_command(f"python3 {folder}/good.py {{port}}")
+    with Worker() as worker:
+        assert worker.stdout is not None
+        worker.stdout.close()
+        worker.order(Job(target, Level.POOL, ("bytes.echo",)))
+        wait_until(lambda: pids.exists() and pids.read_text() != "", "the server has started")
+        wait_until(lambda: not children_of(worker.pid), "the server is ended")
+        wait_until(lambda: state_of(worker.pid) == "S", "the next job is waited for")
+        os.kill(worker.pid, signal.SIGINT)  # as at the end of its orders
 
 
 def test_what_was_made_before_the_time_was_over_is_told(folder: Path) -> None:

@@ -38,14 +38,14 @@ END_TIME = 10.0
 def say(event: str, **fields: Any) -> None:
     """One line to whoever started us.
 
-    :raises KeyboardInterrupt: nobody is there any more.
+    :raises KeyboardInterrupt: a job is in progress, and nobody is there any more.
     """
     line = json.dumps({"event": event, **fields}).encode() + b"\n"
     try:
         while line:
             line = line[os.write(1, line) :]
     except BrokenPipeError:
-        raise KeyboardInterrupt from None
+        signal.raise_signal(signal.SIGINT)  # as at the end of the input, which may come later
 
 
 class Orders(threading.Thread):
@@ -149,8 +149,7 @@ def main() -> None:
             if orders.have_ended:
                 break
             # By a signal to this process alone: whoever asked waits for an answer.
-            with contextlib.suppress(KeyboardInterrupt):
-                say("error", message="interrupted by a signal to the checker")
+            say("error", message="interrupted by a signal to the checker")
     os._exit(0)  # the other thread would wait
 
 
