@@ -13,7 +13,7 @@ from echoservers.errors import OptionError
 from echoservers.handlers import EchoHandler
 from echoservers.models.forks import ForkingTCPServer
 from echoservers.targets import Target, listening
-from echoservers.targets.listening import free_port, has_socket, is_listening
+from echoservers.targets.listening import has_socket, is_listening, reserve_port
 
 
 def test_a_listening_socket_is_seen_without_a_connection(folder: Path) -> None:
@@ -92,10 +92,23 @@ def test_a_port_that_somebody_has_is_not_free(monkeypatch: pytest.MonkeyPatch) -
         taken = listener.getsockname()[1]
         monkeypatch.setattr(listening, "PORTS", range(taken, taken + 100))
         for _ in range(5):
-            assert free_port("127.0.0.1", "tcp") != taken
+            port, mark = reserve_port("127.0.0.1", "tcp")
+            mark.close()
+            assert port != taken
         monkeypatch.setattr(listening.random, "sample", lambda *_: [taken] * 100)
         with pytest.raises(OSError, match=r"no free port at 127\.0\.0\.1 between"):
-            free_port("127.0.0.1", "tcp")
+            reserve_port("127.0.0.1", "tcp")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there are no abstract addresses")
+def test_a_port_is_given_to_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    port, mark = reserve_port("127.0.0.1", "tcp")
+    monkeypatch.setattr(listening.random, "sample", lambda *_: [port])
+    with mark, pytest.raises(OSError, match="no free port"):
+        reserve_port("127.0.0.1", "udp")
+    again, mark = reserve_port("127.0.0.1", "udp")
+    mark.close()
+    assert again == port
 
 
 def test_a_command_that_cannot_be_read_is_one() -> None:

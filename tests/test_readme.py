@@ -45,7 +45,7 @@ SECTION_TIME = 180  # seconds; a section holds a handful of commands
 
 PAGE_PORT = re.compile(r"(?<!\d)80(?:0[7-9]|[1-9]\d)(?!\d)")
 PAGE_TMP = re.compile(r"(?<![\w.])/tmp/")
-UNASSIGNED_PORTS = range(20000, 32768)  # below what systems hand out for port 0
+UNASSIGNED_PORTS = range(10000, 20000)  # below what targets and systems take
 TAKES_DEFAULT_PORT = re.compile(r"(python3? -m )?echoservers\b(?!.*(--port|--path|unix))")
 READY = re.compile(rb"listening on .*\n")
 

@@ -57,11 +57,10 @@ Event = Began | Begins | Made | Ended
 class _Worker:
     """A process that checks, and the job that it has."""
 
-    def __init__(self, number: int, workers: int) -> None:
-        self.number = number
+    def __init__(self) -> None:
         module = f"{__package__}.worker"
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module, str(number), str(workers)],
+            [sys.executable, "-m", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is for us: we end it in our order
@@ -143,8 +142,8 @@ class Pool:
 
     def events(self) -> Iterator[Event]:
         """What happens, until every job has ended."""
-        for number in range(self._most):
-            yield self._give(self._add(number))
+        for _ in range(self._most):
+            yield self._give(self._add())
         while busy := [worker for worker in self._workers if worker.job is not None]:
             ready = self._selector.select(self._time_left(busy))
             for key, _ in ready:
@@ -158,8 +157,8 @@ class Pool:
         deadlines = [worker.deadline for worker in workers if worker.deadline is not None]
         return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
 
-    def _add(self, number: int) -> _Worker:
-        worker = _Worker(number, self._most)
+    def _add(self) -> _Worker:
+        worker = _Worker()
         self._workers.append(worker)
         self._selector.register(worker.output, selectors.EVENT_READ, worker)
         return worker
@@ -215,4 +214,4 @@ class Pool:
         if worker.job is not None:
             yield self._ended(worker, None, why)
         if self._waiting:
-            yield self._give(self._add(worker.number))
+            yield self._give(self._add())

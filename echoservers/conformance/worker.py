@@ -1,6 +1,6 @@
 """Checks the targets that it is given, one after the other: started as a program by `pool`.
 
-    python -m echoservers.conformance.worker NUMBER WORKERS
+    python -m echoservers.conformance.worker
 
 A line of standard input is a job, a line of standard output what happened: ``check`` (one
 has begun), ``result``, ``ended``, ``error``.  The end of the input means that whoever asked
@@ -25,7 +25,6 @@ from typing import Any
 from ..errors import EchoServersError
 from ..targets import RunningTarget, TargetError
 from ..targets.limits import raise_own_descriptors
-from ..targets.listening import share_ports
 from .engine import CHECKS, Check, Report, Result
 from .job import Job, result_to
 from .runner import check_target
@@ -127,7 +126,6 @@ def _build(job: Job) -> None:
 
 def main() -> None:
     """Run jobs until the input ends."""
-    share_ports(*map(int, sys.argv[1:]))
     raise_own_descriptors()
     orders = Orders()
 

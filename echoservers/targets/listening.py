@@ -11,8 +11,9 @@ import os
 import random
 import socket
 import struct
+import sys
 
-__all__ = ["free_port", "has_socket", "is_listening", "share_ports"]
+__all__ = ["has_socket", "is_listening", "reserve_port"]
 
 TCP_LISTEN = "0A"  # include/net/tcp_states.h
 SO_ACCEPTCON = 0x10000  # include/uapi/linux/net.h: a Unix socket that listens
@@ -31,32 +32,29 @@ _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 _FILES = {"tcp": ("tcp", "tcp6"), "tls": ("tcp", "tcp6"), "udp": ("udp", "udp6")}
 
 
-def share_ports(number: int, of: int) -> None:
-    """Let `free_port` give every *of*-th port only, from *number* on.
+def reserve_port(host: str, transport: str) -> tuple[int, socket.socket]:
+    """A port at *host* that nobody has now, and what keeps others of us off it until it is closed.
 
-    Processes that start servers at the same time do not take one from another then, between
-    the choice of a port and the server's bind.
-    """
-    global PORTS
-    PORTS = PORTS[number::of]
-
-
-def free_port(host: str, transport: str) -> int:
-    """A port at *host* that nobody has now.
+    Between this choice and the server's bind anybody could choose it, too: so on Linux whoever has
+    chosen a port has a socket of its name, in whatever process (unix(7), abstract addresses).
 
     :raises OSError: there is none, or no such host.
     """
     kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for port in random.sample(PORTS, 100):  # a hundred that are taken are no accident
-        with socket.socket(family, kind) as probe:
-            try:
+        mark = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            if sys.platform == "linux":
+                mark.bind(f"\0echoservers: port {port}")
+            with socket.socket(family, kind) as probe:
                 probe.bind((host, port))
-            except PermissionError:
+        except OSError as error:
+            mark.close()
+            if isinstance(error, PermissionError):
                 raise
-            except OSError:  # somebody has it
-                continue
-            return port
+        else:
+            return port, mark
     raise OSError(f"no free port at {host} between {PORTS.start} and {PORTS.stop}")
 
 

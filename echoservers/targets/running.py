@@ -8,6 +8,7 @@ import contextlib
 import math
 import os
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -24,7 +25,7 @@ from ..errors import TargetError
 from ..log import escape
 from . import supervisor
 from .limits import MIB, Limits, descriptors_for_others
-from .listening import free_port, is_listening
+from .listening import is_listening, reserve_port
 from .target import Target
 
 __all__ = ["RunningTarget", "TargetError"]
@@ -83,6 +84,7 @@ class RunningTarget:
         self._output: deque[bytes] = deque()
         self._kept = 0
         self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._reserved: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._threads: list[threading.Thread] = []
         self._ended = threading.Event()
@@ -177,6 +179,8 @@ class RunningTarget:
                 process.wait()
             for thread in self._threads:
                 thread.join(STOP_TIME)
+        if self._reserved is not None:
+            self._reserved.close()
         if self._folder is not None:
             self._folder.cleanup()
 
@@ -201,7 +205,7 @@ class RunningTarget:
             own = os.getpid()
             where = host = f"127.{1 + own // 62500 % 250}.{1 + own // 250 % 250}.{1 + own % 250}"
         else:
-            port = free_port(host, transport)
+            port, self._reserved = reserve_port(host, transport)
             where = f"{host}:{port}"
         fields = {**dict(self.target.fields), "{host}": host, "{port}": str(port), "{path}": path}
         # At once, so that braces in a value are left alone.
