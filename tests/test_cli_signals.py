@@ -303,3 +303,34 @@ def test_sigterm_while_the_server_is_made(mode: str, folder: Path) -> None:
     for delay, code, log in signalled_while_starting(mode, 20, folder):
         ended_well = code == 0 and log == "drained 0 connections, aborted 0\n"
         assert ended_well or (code == -signal.SIGTERM and log == ""), (delay, code, log)
+
+
+CTRL_C_IN_A_FORK = """\
+import os, signal, sys
+import echoservers
+os.register_at_fork(after_in_parent=lambda: signal.raise_signal(signal.SIGINT))
+with echoservers.create_server(sys.argv[1], ("127.0.0.1", 0)) as server:
+    print(server.server_address[1], flush=True)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+"""
+
+
+@pytest.mark.parametrize("mode", [n for n in NAMES if n in ("forking-tcp", "forking-udp")])
+def test_ctrl_c_is_not_lost_while_a_process_is_forked(mode: str) -> None:
+    command = [sys.executable, "-c", CTRL_C_IN_A_FORK, mode]
+    kind = socket.SOCK_STREAM if mode.endswith("tcp") else socket.SOCK_DGRAM
+    with (
+        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process,
+        socket.socket(socket.AF_INET, kind) as client,
+    ):
+        assert process.stdout is not None
+        client.connect(("127.0.0.1", int(process.stdout.readline())))
+        client.send(b"hello")
+        try:
+            assert process.wait(PATIENCE) == 0
+        finally:
+            process.kill()
+        assert process.stdout.read() == "interrupted\n"

@@ -64,6 +64,8 @@ class ForkingMixIn(ServingMixIn):
         super()._prepare_to_serve()
         # Looked up once, here: each child that did it would copy twenty pages of memory.
         self._interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        # What a hook of os.fork() raises, such as Ctrl-C in that moment, is shown and lost.
+        self._loop.holds_interrupts = True
 
     def capacity(self) -> int:
         """How many requests may be in progress: one a child."""
