@@ -2,11 +2,12 @@
 
 The names below are the public interface; each is imported when it is first used.  So is the
 server class of every mode, by its composed name: ``EpollTCPServer``, ``PreforkEpollTCPServer``.
+``__all__`` and ``dir()`` leave out what needs a package that is not installed here.
 """
 
 from typing import TYPE_CHECKING, Any
 
-from ._version import __version__
+from ._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from .client import EchoClient as EchoClient
@@ -176,20 +177,43 @@ _HOMES = {
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
-__all__ = ["__version__", *sorted(_HOME)]  # noqa: PLE0604 - a list of names, made from one place
+_NEEDED = {
+    "models.greenlets": ("gevent", "gevent is not installed; pip install echoservers[gevent]"),
+    "tls": ("_ssl", "this Python was built without ssl"),
+}
+"""What not every Python has, of the modules that cannot be imported without it; and the reason."""
 
 
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
+    if name == "__all__":  # looked up each time: what is needed may be installed meanwhile
+        return _importable()
     if name in _HOME:
-        value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+        home = _HOME[name]
+        if home in _NEEDED and home in _missing():
+            needed, reason = _NEEDED[home]
+            raise ModuleNotFoundError(reason, name=needed)
+        value = getattr(import_module(f".{home}", __name__), name)
     elif name.endswith("Server") and (value := _composed(name)) is not None:
         pass
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value
     return value
+
+
+def _importable() -> list[str]:
+    """The public names, without those whose module cannot be imported here."""
+    missing = _missing()
+    return ["__version__", *sorted(name for name in _HOME if _HOME[name] not in missing)]
+
+
+def _missing() -> set[str]:
+    """The modules that cannot be imported here."""
+    from .mode import is_installed
+
+    return {home for home, (needed, _) in _NEEDED.items() if not is_installed(needed)}
 
 
 def _composed(name: str) -> Any:
@@ -199,4 +223,4 @@ def _composed(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_importable()})

@@ -14,7 +14,7 @@ from .catalogue import (
     Model,
 )
 
-__all__ = ["Design", "Mode", "load", "transports_of"]
+__all__ = ["Design", "Mode", "is_installed", "load", "transports_of"]
 
 
 class Mode(NamedTuple):
@@ -93,7 +93,7 @@ class Design(NamedTuple):
         for needed in (f"socket.{transport.needs}", model.needs, "os.fork" * self.prefork):
             if needed and not _has(needed):
                 return f"this Python has no {needed}"
-        if model.package is not None and not _is_installed(model.package):
+        if model.package is not None and not is_installed(model.package):
             return f"{model.package} is not installed; pip install echoservers[{model.package}]"
         if transport.refusal is not None:
             refusal: str | None = load(transport.refusal)()
@@ -118,8 +118,9 @@ def _has(needed: str) -> bool:
     return hasattr(socket if module == "socket" else importlib.import_module(module), attribute)
 
 
-def _is_installed(package: str) -> bool:
-    from importlib.util import find_spec  # looks for it without importing it
+def is_installed(package: str) -> bool:
+    """Whether *package* can be found, without importing it."""
+    from importlib.util import find_spec
 
     try:
         return find_spec(package) is not None

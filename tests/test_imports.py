@@ -48,7 +48,7 @@ def test_naming_a_mode_imports_its_own_model_and_nothing_heavy(name: str) -> Non
     code = (
         f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r})\n"
         "from echoservers import mode, registry, server_class\n"
-        "mode._is_installed = lambda package: True\n"  # the path has no other packages
+        "mode.is_installed = lambda package: True\n"  # the path has no other packages
         f"registry.find_mode({name!r})\n"
         "assert not any(m.startswith('echoservers.models') for m in sys.modules)\n"
         f"server_class({name!r})\n"

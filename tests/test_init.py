@@ -78,6 +78,54 @@ def test_dir_lists_every_public_name_once() -> None:
     assert len(listed) == len(set(listed))
 
 
+@pytest.mark.parametrize(
+    ("missing", "names", "reason"),
+    [
+        (
+            "gevent",
+            [name for name in PUBLIC if name.startswith("Gevent")],
+            "gevent is not installed; pip install echoservers[gevent]",
+        ),
+        ("_ssl", ["TLSServer"], "this Python was built without ssl"),
+    ],
+)
+def test_what_cannot_be_imported_here_is_not_listed_and_says_why(
+    missing: str, names: list[str], reason: str
+) -> None:
+    code = (
+        "import inspect, sys\n"
+        "missing, reason, *names = sys.argv[1:]\n"
+        "sys.modules[missing] = None\n"
+        "import echoservers\n"
+        "listed = set(echoservers.__all__)\n"
+        "from echoservers import *\n"
+        "assert EchoServersError is echoservers.EchoServersError\n"
+        "assert listed <= dict(inspect.getmembers(echoservers)).keys()\n"
+        "assert not set(names) & ({*listed} | {*dir(echoservers)} | {*globals()}), names\n"
+        "for name in names:\n"
+        "    for code in (f'echoservers.{name}', f'from echoservers import {name}'):\n"
+        "        try:\n"
+        "            exec(code)\n"
+        "        except ModuleNotFoundError as error:\n"
+        "            assert (str(error), error.name) == (reason, missing), error\n"
+        "        else:\n"
+        "            raise AssertionError(code)\n"
+        "del sys.modules[missing]  # as if it were installed now\n"
+        "assert set(echoservers.__all__) == listed | set(names) <= set(dir(echoservers))\n"
+    )
+    command = [sys.executable, "-c", code, missing, reason, *names]
+    subprocess.run(command, cwd=PACKAGE.parent, check=True)
+
+
+def test_listing_the_names_imports_none_of_what_may_not_be_installed() -> None:
+    code = (
+        "import sys, echoservers\n"
+        "assert 'GeventMixIn' in dir(echoservers) and 'TLSServer' in echoservers.__all__\n"
+        "assert not sys.modules.keys() & {'gevent', 'ssl', 'echoservers.tls'}\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, check=True)
+
+
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match=r"module 'echoservers' has no attribute 'TCPServe'"):
         echoservers.TCPServe  # noqa: B018

@@ -118,8 +118,8 @@ def test_a_command_that_cannot_be_read_is_one() -> None:
 
 def test_a_module_that_is_ruled_out_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvloop", None)
-    assert not mode._is_installed("uvloop")
-    assert mode._is_installed("socket")
+    assert not mode.is_installed("uvloop")
+    assert mode.is_installed("socket")
 
 
 def test_children_are_collected_by_hand() -> None:
