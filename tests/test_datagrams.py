@@ -3,6 +3,7 @@
 That each comes back whole, to its sender, is checked for every mode in test_conformance_modes.py.
 """
 
+import fcntl
 import random
 import socket
 import threading
@@ -33,6 +34,8 @@ from support import (
 
 # The others answer a datagram in their loop, before they take the next.
 OF_WORKERS = ("threading", "forking", "thread-pool", "prethreading")
+FLOOD = 200
+"""Datagrams, which the buffer of a socket has room for: none is lost."""
 
 
 @pytest.mark.parametrize("mode", DATAGRAM_NAMES)
@@ -212,13 +215,21 @@ def test_a_pause_ends_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- how many workers -------------------------------------------------------------------
 
 
-class Slow(EchoHandler):
-    gate = threading.Event()
+class Gated(EchoHandler):
+    """Serves nobody while the file that the message names is locked; how many it did at once."""
+
+    lock = threading.Lock()
+    now = most = 0
 
     def respond(self, message: bytes) -> bytes:
-        if message == b"wait":
-            self.gate.wait(0.05)
-        return message
+        with self.lock:
+            Gated.now += 1
+            Gated.most = max(self.now, self.most)
+        with open(message) as gate:
+            fcntl.flock(gate, fcntl.LOCK_SH)
+        with self.lock:
+            Gated.now -= 1
+            return b"%d" % self.most
 
 
 @pytest.mark.parametrize("mode", [n for n in UDP_NAMES if n.startswith(OF_WORKERS)])
@@ -226,24 +237,30 @@ def test_a_flood_never_makes_more_workers_than_the_cap(mode: str, folder: Path) 
     arguments = ["--mode", mode, "--port", "0", "--max-connections", "4"]
     if has_pool(mode):
         arguments += ["--max-workers", "4"]
-    handler = ["--handler", "test_datagrams:Slow"]
+    handler = ["--handler", "test_datagrams:Gated"]
     here = {"PYTHONPATH": f"{Path(__file__).parent}:{Path(__file__).parent.parent}"}
-    with program(*arguments, *handler, env=here) as server:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-            client.settimeout(PATIENCE)
-            client.connect(server.address)
+    with (
+        open(folder / "gate", "w") as gate,
+        program(*arguments, *handler, env=here) as server,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
+    ):
+        client.settimeout(PATIENCE)
+        client.connect(server.address)
 
-            def workers() -> int:
-                return threads_of(server.pid) - 1 + len(children_of(server.pid))
+        def workers() -> int:
+            return threads_of(server.pid) - 1 + len(children_of(server.pid))
 
-            for _ in range(40):
-                client.send(b"wait")
-            wait_until(lambda: workers() > 0, "the first is being served")
-            most = 0
-            for _ in range(40):
-                most = max(most, workers())
-                assert client.recv(10) == b"wait"
-            assert 1 <= most <= 4 + 2  # a thread that has just ended may still be on its way out
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        for _ in range(FLOOD):
+            client.send(bytes(folder / "gate"))
+        wait_until(lambda: workers() == 4, "so many are at work")
+        for _ in range(100):  # while the others of the flood wait
+            assert workers() == 4
+        fcntl.flock(gate, fcntl.LOCK_UN)
+        for _ in range(FLOOD):
+            # A thread has done its work, and another may, before the system has ended it.
+            assert mode == "threading-udp" or workers() <= 4
+            assert int(client.recv(10)) <= 4
         assert server.stop()[0] == 0
 
 
