@@ -1,4 +1,4 @@
-"""The modes that the bodies for every mode run with: all, or a share of them.
+"""The modes that the bodies for many modes run with: all, or a share of them.
 
 ``ECHOSERVERS_TEST_MODES=K/N`` takes the Kth of N shares, ``K-L/N`` the Kth to the Lth.  Together
 they are all modes, none twice, and each has every model and every transport: that of a mode
@@ -12,8 +12,9 @@ import echoservers
 from echoservers.registry import Mode
 
 COMMON_PREFORK = ("prefork-tcp", "prefork-udp", "prefork-unix-stream")
-"""Those that the bodies for every mode run with, whatever the share; test_prefork.py has the
-others."""
+"""The preforked modes of `CHOSEN_MODES`, whatever the share."""
+OF_SOCKETSERVER = ("iterative", "threading", "forking")
+"""The models that the standard library has."""
 
 
 def shares_of(setting: str) -> tuple[range, int]:
@@ -35,16 +36,24 @@ _TRANSPORTS = list(dict.fromkeys(mode.transport for mode in _EVERY))
 _SHARES, _NUMBER = shares_of(os.environ.get("ECHOSERVERS_TEST_MODES", "1/1"))
 
 
-def _in_share(mode: Mode) -> bool:
+def share_of(mode: Mode, number: int) -> int:
+    """In which of *number* shares *mode* is, the first being 1."""
     place = _MODELS.index(mode.model) + _TRANSPORTS.index(mode.transport)
-    return place % _NUMBER + 1 in _SHARES
+    return place % number + 1
 
 
 AVAILABLE_MODES = [mode for mode in _EVERY if mode.available]
-SHARE = [mode.name for mode in AVAILABLE_MODES if _in_share(mode)]
-"""With every preforked mode of it, for what these alone are tested for."""
+SHARE = [mode.name for mode in AVAILABLE_MODES if share_of(mode, _NUMBER) in _SHARES]
+"""With every preforked mode of it: together the shares are every mode.  The checks of
+`echoservers.conformance` run with these, and what is about the workers (test_prefork.py)."""
 CHOSEN_MODES = [
     mode
     for mode in AVAILABLE_MODES
     if mode.name in COMMON_PREFORK or (mode.name in SHARE and not mode.model.startswith("prefork"))
 ]
+"""Of the preforked modes three only: the other bodies run with these."""
+STRESSED_MODES = [
+    mode for mode in AVAILABLE_MODES if mode in CHOSEN_MODES or mode.model in OF_SOCKETSERVER
+]
+"""For the tests marked ``stress``, which one environment runs: those of the standard library's
+models, too, whatever the share."""

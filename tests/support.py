@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import echoservers
-from chosen_modes import AVAILABLE_MODES, CHOSEN_MODES
+from chosen_modes import AVAILABLE_MODES, CHOSEN_MODES, STRESSED_MODES
 from controlled import PATIENCE, ROOT, ControlledServer
 from echoservers.addresses import parse_endpoint
 from echoservers.options import options_of
@@ -30,8 +30,11 @@ AVAILABLE = [mode.name for mode in AVAILABLE_MODES]
 TLS_NAMES = [m.name for m in MODES if m.transport == "tls"]
 RAW_NAMES = [m.name for m in MODES if m.transport == "raw"]
 """Empty where raw sockets are not permitted."""
-STREAM_NAMES = [m.name for m in MODES if m.transport in ("tcp", "unix-stream")]
-DATAGRAM_NAMES = [m.name for m in MODES if m.transport in ("udp", "unix-datagram")]
+STREAMS, DATAGRAMS = ("tcp", "unix-stream"), ("udp", "unix-datagram")
+STREAM_NAMES = [m.name for m in MODES if m.transport in STREAMS]
+DATAGRAM_NAMES = [m.name for m in MODES if m.transport in DATAGRAMS]
+STRESSED_STREAM_NAMES = [m.name for m in STRESSED_MODES if m.transport in STREAMS]
+STRESSED_NAMES = [m.name for m in STRESSED_MODES if m.transport in STREAMS + DATAGRAMS]
 NAMES = [m.name for m in MODES if m.name in (*STREAM_NAMES, *DATAGRAM_NAMES)]
 """The modes that need neither certificates nor a privilege."""
 ONE_OF_EACH = [

@@ -25,6 +25,7 @@ from support import (
     PATIENCE,
     ROOT,
     STREAM_NAMES,
+    STRESSED_NAMES,
     Program,
     connect_to,
     echo,
@@ -297,9 +298,9 @@ def signalled_while_starting(mode: str, tries: int, folder: Path) -> list[list[o
 
 
 @pytest.mark.stress
-@pytest.mark.parametrize("mode", NAMES)
+@pytest.mark.parametrize("mode", STRESSED_NAMES)
 def test_sigterm_while_the_server_is_made(mode: str, folder: Path) -> None:
-    # 240 tries over all modes; a try costs no more than a fork.
+    # In twelve modes at least, which makes 240 tries; one costs no more than a fork.
     for delay, code, log in signalled_while_starting(mode, 20, folder):
         ended_well = code == 0 and log == "drained 0 connections, aborted 0\n"
         assert ended_well or (code == -signal.SIGTERM and log == ""), (delay, code, log)
