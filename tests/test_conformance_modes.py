@@ -1,8 +1,11 @@
-"""Every mode of ours passes every check of its level, as any other server has to."""
+"""Every mode of ours passes every check of its level, as any other server has to.
+
+A share of the modes here, all of them in the environments together (chosen_modes.py).
+"""
 
 import pytest
 
-from chosen_modes import CHOSEN_MODES
+from chosen_modes import SHARE
 from echoservers.conformance import Subject, check_target, clients, select_checks
 from echoservers.targets import Target
 
@@ -12,11 +15,7 @@ process of a server, for minutes."""
 
 NAMES = [
     *ALWAYS,
-    *(
-        pytest.param(mode.name, marks=pytest.mark.checks)
-        for mode in CHOSEN_MODES
-        if mode.name not in ALWAYS
-    ),
+    *(pytest.param(name, marks=pytest.mark.checks) for name in SHARE if name not in ALWAYS),
 ]
 
 

@@ -1,7 +1,8 @@
-"""What every mode does alike: one body, parametrised over the modes.
+"""What every mode does alike: one body, parametrised over the modes (chosen_modes.py).
 
 That it echoes, whatever comes however, is what `echoservers.conformance` checks, for every mode in
 test_conformance_modes.py.  Here is what shows from inside alone: counters, limits, handlers, logs.
+The first test runs every preforked mode; in the others three stand for them all.
 """
 
 import socket
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from chosen_modes import SHARE
 from echoservers import EchoHandler, LengthPrefixedFraming, LineFraming
 from support import (
     NAMES,
@@ -25,6 +27,19 @@ from support import (
     serving,
     wait_until,
 )
+
+
+@pytest.mark.parametrize("mode", SHARE)
+def test_every_byte_value_comes_back_and_is_counted(
+    mode: str, folder: Path, own: dict[str, str]
+) -> None:
+    with serving(mode, folder, **own if mode.endswith("tls") else {}) as server:
+        echo_once(server, bytes(range(256)))
+        wait_until(lambda: server.stats()["closed"] == 1, "it is over")
+        stats = server.stats()
+    assert stats["accepted"] == stats["messages"] == 1
+    assert stats["bytes_in"] == stats["bytes_out"] == 256
+    assert stats["errors"] == 0
 
 
 @pytest.mark.parametrize("mode", NAMES)
