@@ -1,4 +1,4 @@
-"""Peers that are slow on purpose: they hold neither memory nor anybody else up."""
+"""Peers that are slow or greedy on purpose: they hold neither memory nor anybody else up."""
 
 import contextlib
 import socket
@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from support import (
+    AVAILABLE,
     CONCURRENT_STREAM_NAMES,
     PATIENCE,
     connect,
     echo,
     receive_all,
     serving,
+    wait_until,
 )
 
 
@@ -59,3 +61,41 @@ def test_one_source_that_dribbles_into_all_it_may_open_delays_no_other(
         for number in range(50):
             slow[number % 20].sendall(b"x")
             echo(other, b"prompt %d" % number)
+
+
+GREEDY_MODES = ("threading-tcp", "epoll-tcp", "prefork-threading-tcp")
+CAP, AT_ONCE, TRIES = 20, 100, 1000
+
+
+def is_served(client: socket.socket) -> bool:
+    try:
+        client.sendall(b"x")
+        return client.recv(1) == b"x"
+    except ConnectionError:
+        return False
+
+
+@pytest.mark.parametrize("mode", [name for name in GREEDY_MODES if name in AVAILABLE])
+def test_of_a_thousand_connections_of_one_source_the_cap_is_served(mode: str, folder: Path) -> None:
+    with (
+        serving(mode, folder, max_connections_per_source=CAP) as server,
+        contextlib.ExitStack() as held,
+    ):
+        served = 0
+        for _ in range(TRIES // AT_ONCE):
+            clients = [connect(server) for _ in range(AT_ONCE)]  # workers race for them
+            for client in clients:
+                if is_served(client):
+                    held.enter_context(client)
+                    served += 1
+                else:
+                    client.close()
+            assert server.stats()["active"] == served == CAP
+        assert server.stats()["refused"] == {"max_connections_per_source": TRIES - CAP}
+        with socket.create_connection(server.server_address, PATIENCE, ("127.0.0.2", 0)) as other:
+            echo(other)
+        held.close()
+        wait_until(lambda: server.stats()["active"] == 0, "all are over")
+        assert server.stats()["accepted"] == TRIES + 1
+        with connect(server) as again:
+            echo(again)
