@@ -23,39 +23,61 @@ def echo_quickly(server: Any) -> None:
     assert time.monotonic() - began < 1
 
 
-# A queue of unread replies is charged to the socket that sent them, which is the server's;
-# and the limit on the number of them does not hold for a peer that is connected.
-STUCK = {
-    "with small messages": (False, 10),
-    "with large messages": (False, 60000),
-    "connected": (True, 10),
-}
+class StuckPeer:
+    """Sends, and reads nothing."""
 
-
-@pytest.mark.parametrize("stuck", STUCK)
-@pytest.mark.parametrize("mode", DATAGRAM)
-def test_a_peer_that_never_reads_harms_nobody(mode: str, stuck: str, folder: Path) -> None:
-    connected, size = STUCK[stuck]
-    message = b"never read".ljust(size, b".")
-
-    def is_counted(more_than: int = 0) -> bool:
-        with contextlib.suppress(BlockingIOError):  # the server's own queue is full for now
-            peer.sendto(message, server.server_address)
-        return dropped(server, "peer_full") > more_than
-
-    with serving(mode, folder) as server, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as peer:
-        peer.bind("")
-        peer.setblocking(False)
+    def __init__(self, server: Any, size: int, *, connected: bool = False) -> None:
+        self.server = server
+        self.message = b"never read".ljust(size, b".")
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind("")
+        self.socket.setblocking(False)
         if connected:
-            peer.connect(server.server_address)
-        wait_until(is_counted, "its queue is full, and replies are dropped")
-        if stuck == "with small messages":
+            self.socket.connect(server.server_address)
+
+    def wait_for_drops(self) -> None:
+        """Send until one more reply to it is dropped: whatever waits, the loop goes on."""
+        before = dropped(self.server, "peer_full")
+
+        def is_counted() -> bool:
+            with contextlib.suppress(BlockingIOError):  # the server's own queue is full for now
+                self.socket.sendto(self.message, self.server.server_address)
+            return dropped(self.server, "peer_full") > before
+
+        wait_until(is_counted, "replies are dropped, and counted")
+
+    def check(self) -> None:
+        """What found room came whole, and nothing of it is an error."""
+        self.wait_for_drops()
+        assert self.socket.recv(65536) == self.message
+        assert self.server.stats()["errors"] == 0
+
+
+@pytest.mark.parametrize("mode", DATAGRAM)
+def test_a_peer_that_reads_no_small_reply_harms_nobody(mode: str, folder: Path) -> None:
+    with serving(mode, folder) as server:
+        peer = StuckPeer(server, 10)
+        with peer.socket:
+            peer.wait_for_drops()
             echo_quickly(server)
-        before = dropped(server, "peer_full")
-        wait_until(lambda: is_counted(before), "the loop goes on and counts every further one")
-        assert peer.recv(65536) == message  # what found room came whole
-        assert server.stats()["errors"] == 0
-        peer.close()
+            peer.check()
+            echo_quickly(server)
+
+
+@pytest.mark.parametrize(
+    ("size", "connected"), [(60000, False), (10, True)], ids=["large", "connected"]
+)
+@pytest.mark.parametrize("mode", DATAGRAM)
+def test_a_peer_that_fills_our_send_buffer_never_blocks_us_and_frees_it_when_it_goes(
+    mode: str, size: int, connected: bool, folder: Path
+) -> None:
+    # Unread replies are charged to the socket that sent them, which is ours; and the limit on
+    # their number, which spares others, does not hold for a peer that is connected.
+    with serving(mode, folder) as server:
+        peer = StuckPeer(server, size, connected=connected)
+        with peer.socket:
+            peer.wait_for_drops()
+            peer.check()
         wait_until(lambda: served_again(server), "the buffer is free again")
         echo_quickly(server)
 
