@@ -28,5 +28,5 @@ def cpu_model() -> str:
 
 
 def load_average() -> str:
-    """Return the load of the last minute: beyond 0.5 or so, something else was running."""
+    """Return the load of the last minute, with that of a benchmark which ran in it."""
     return f"{os.getloadavg()[0]:.2f}"
