@@ -4,11 +4,9 @@ Each is the iterative model by itself and takes a model's mixin in front.  A tra
 knows how its socket is bound, where a request comes from, and how a datagram is answered.
 """
 
-import errno
 import os
 import socket
 import socketserver
-import stat
 from typing import Annotated, Any
 
 from .addresses import check_unix_path, family_of, normalise
@@ -29,6 +27,7 @@ from .replies import (
     reply_origin,
 )
 from .serving import ServingMixIn
+from .socket_files import folder_locked, remove_stale
 from .timeouts import CONNECTIONS_INHERIT, limit_waits
 
 __all__ = ["TCPServer", "UDPServer", "UnixDatagramServer", "UnixStreamServer"]
@@ -270,15 +269,15 @@ class _UnixPathServer(TCPServer):
 
     _own_file: tuple[int, int] | None = None
     _own_path = ""
-    _folder = -1
     _own_pid = 0
 
     def server_bind(self) -> None:
-        """Bind the socket to its path.
+        """Bind the socket to its path, and listen: in one go, as seen by other servers of ours.
 
         :raises EndpointError: no Unix socket can have this path.
         :raises FileExistsError: something is there that must not be replaced.
-        :raises OSError: a live server has the path, or it cannot be made.
+        :raises OSError: a live server has the path, or it cannot be made, or another program
+            keeps its folder locked.
         """
         path = self.server_address
         if not isinstance(path, str):
@@ -287,45 +286,21 @@ class _UnixPathServer(TCPServer):
         if path.startswith("\0"):  # abstract: no file, no permissions, gone with the socket
             super().server_bind()
             return
-        self._lock_folder(path)
-        _remove_stale(path, self.socket_type)
-        # bind() makes the file with the socket's own mode, so it is never open to more.
-        os.fchmod(self.socket.fileno(), self.socket_mode)
-        super().server_bind()
-        os.chmod(path, self.socket_mode)  # what the umask took away
-        made = os.stat(path)
+        with folder_locked(path):
+            remove_stale(path, self.socket_type)
+            # bind() makes the file with the socket's own mode, so it is never open to more.
+            os.fchmod(self.socket.fileno(), self.socket_mode)
+            super().server_bind()
+            os.chmod(path, self.socket_mode)  # what the umask took away
+            if self.is_stream:  # already: from here on others can tell that somebody has it
+                self.socket.listen(self.request_queue_size)
+            made = os.stat(path)
         self._own_path = os.path.abspath(path)  # the program may change its folder
         self._own_file = (made.st_dev, made.st_ino)
         self._own_pid = os.getpid()
-        if not self.is_stream:
-            self._unlock_folder()
-
-    def server_activate(self) -> None:
-        """Listen; from here on others can tell that somebody has the path."""
-        super().server_activate()
-        self._unlock_folder()
-
-    def _lock_folder(self, path: str) -> None:
-        """Let no other server of ours look at the path until it can tell that we have it.
-
-        Between bind() and listen() a connect() is refused, as by a stale file.
-        """
-        try:
-            self._folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY)
-        except OSError:
-            return  # bind() tells what is wrong with it, or it may be written but not read
-        from fcntl import LOCK_EX, flock  # imported late: only Unix servers need it
-
-        flock(self._folder, LOCK_EX)
-
-    def _unlock_folder(self) -> None:
-        folder, self._folder = self._folder, -1
-        if folder >= 0:
-            os.close(folder)
 
     def close_listener(self) -> None:
         """Close the socket and remove its file, if it still is the one that we made."""
-        self._unlock_folder()
         super().close_listener()
         own, self._own_file = self._own_file, None
         if own is None or self._own_pid != os.getpid():
@@ -363,30 +338,3 @@ class UnixDatagramServer(_UnixPathServer, UDPServer, socketserver.UnixDatagramSe
 
     :param server_address: the path, as for `UnixStreamServer`.
     """
-
-
-def _remove_stale(path: str, kind: int) -> None:
-    """Remove the socket file at *path* if no server has it."""
-    try:
-        found = os.lstat(path)
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(found.st_mode):
-        raise FileExistsError(errno.EEXIST, "exists and is no socket; choose another path", path)
-    with socket.socket(socket.AF_UNIX, kind) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            now = os.lstat(path)
-            if (now.st_dev, now.st_ino) == (found.st_dev, found.st_ino):
-                os.unlink(path)
-            return
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            # A full backlog, the other kind of socket, no permission: somebody is there.
-            raise OSError(
-                errno.EADDRINUSE, "a server is using it already; choose another path", path
-            ) from error
-    raise OSError(errno.EADDRINUSE, "a server is using it already; choose another path", path)
