@@ -38,6 +38,10 @@ __all__ = [
 ]
 
 
+ENDING_TIME = 5.0
+"""Seconds for a thread whose server has ended: it has nothing left to do, and who puts something
+behind ``serve_forever()`` must not hold up the program for ever."""
+
 _registered: dict[str, Model] = {}
 _classes: dict[str, type[ServingMixIn]] = {}
 _lock = threading.RLock()
@@ -334,7 +338,8 @@ def start_server(
     """Serve in a background thread for as long as the ``with`` block lasts.
 
     Arguments and errors are those of `create_server`.  At the end of the block the server
-    is drained for ``drain_timeout`` and closed.
+    is drained for ``drain_timeout`` and closed.  A handler that is busy in the loop itself
+    even then is left behind with the thread, and the log says so.
     """
     with create_server(mode, address, handler, **options) as server:
         ended = False
@@ -356,4 +361,5 @@ def start_server(
         finally:
             ended = True
             server.server_close()
-            thread.join()
+            if server._serving_thread is not thread:  # else it has been left behind
+                thread.join(ENDING_TIME)

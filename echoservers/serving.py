@@ -35,6 +35,8 @@ __all__ = ["DrainResult", "ServingMixIn"]
 ABORT_TIME = 1.0
 """Seconds that workers get to end once their connections are cut."""
 
+LEFT_IN_LOOP = "left a busy handler behind, in the loop itself"
+
 _STDLIB_INIT = socketserver.TCPServer.__init__
 _STDLIB_WORDS = {"server_address", "RequestHandlerClass", "bind_and_activate"}
 
@@ -207,7 +209,7 @@ class ServingMixIn(AdmissionMixIn):
         if not self._wait_for_loop(deadline):
             self.abort()
             if not self._wait_for_loop(time.monotonic() + self._abort_time):
-                logger.warning("left a busy handler behind, in the loop itself")
+                logger.warning(LEFT_IN_LOOP)
                 return
         if self.is_stream:
             self.close_listener()  # a datagram socket stays, for replies still to come
@@ -242,8 +244,8 @@ class ServingMixIn(AdmissionMixIn):
             if hasattr(self, "socket"):
                 if self.block_on_close and (self._serving_thread or len(self._activity)):
                     self.drain()
-                else:
-                    self._wait_for_loop(time.monotonic() + self.drain_timeout)
+                elif not self._wait_for_loop(time.monotonic() + self.drain_timeout):
+                    logger.warning(LEFT_IN_LOOP)
                 self.close_listener()
         finally:
             if self._serving_thread is None:

@@ -20,6 +20,7 @@ from support import (
     connect,
     echo,
     echo_once,
+    free_address,
     receive_all,
     serving,
     wait_until,
@@ -74,6 +75,42 @@ def test_server_close_from_a_handler_in_the_loop_is_done_by_the_loop(
     thread.join(PATIENCE)  # behind the current request, which is over now
     assert not thread.is_alive()
     assert server.socket.fileno() == -1
+
+
+class Busy(EchoHandler):
+    begun: threading.Event
+    release: threading.Event
+
+    def respond(self, message: bytes) -> bytes:
+        self.begun.set()
+        self.release.wait(PATIENCE)
+        return message
+
+
+@pytest.mark.parametrize(
+    ("name", "waits"),
+    [
+        *((name, True) for name in ("tcp", "udp", "unix-stream", "epoll-tcp", "asyncio-tcp")),
+        ("tcp", False),
+    ],
+)
+def test_a_block_does_not_outlast_its_drain_for_a_busy_loop(
+    name: str, waits: bool, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    Busy.begun, Busy.release = threading.Event(), threading.Event()
+    address = free_address(name, folder)
+    with echoservers.start_server(name, address, Busy, drain_timeout=0.2) as server:
+        server.block_on_close = waits
+        with connect(server) as client:
+            client.sendall(b"hello")
+            assert Busy.begun.wait(PATIENCE)
+            thread: Any = server._serving_thread
+    left_behind = thread.is_alive()
+    Busy.release.set()
+    thread.join(PATIENCE)
+    assert left_behind
+    assert not thread.is_alive()
+    assert caplog.messages.count("left a busy handler behind, in the loop itself") == 1
 
 
 def test_a_connection_that_comes_while_the_loop_is_told_to_stop_does_not_hold_it() -> None:
