@@ -182,7 +182,7 @@ class EchoHandler(BaseRequestHandler):
 
     def _handle_stream(self, connection: socket.socket) -> None:
         timeout = self.time_limit()
-        if timeout is not None and timeout != getattr(self.server, "inherited_timeout", None):
+        if timeout != getattr(self.server, "inherited_timeout", None):
             limit_waits(connection, timeout)
         if self.framing_class is RawFraming:
             self._converse_raw(connection, self.greet())

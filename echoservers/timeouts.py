@@ -15,11 +15,13 @@ CONNECTIONS_INHERIT = sys.platform == "linux"
 """Whether an accepted TCP socket has the limits of the listening one."""
 
 
-def limit_waits(sock: socket.socket, seconds: float) -> None:
+def limit_waits(sock: socket.socket, seconds: float | None) -> None:
     """Let a read or write on *sock* that waits longer than *seconds* raise an error.
 
-    That is BlockingIOError; where Python waits already, with a limit of its own, as ssl must,
-    it is TimeoutError.
+    The error is BlockingIOError; where Python waits already, with a limit of its own, as ssl
+    must, it is TimeoutError.
+
+    :param seconds: None: however long it takes.
     """
     own = getattr(sock, "limit_waits", None)
     if own is not None:  # another kind of socket, not the kernel's to limit
@@ -28,7 +30,8 @@ def limit_waits(sock: socket.socket, seconds: float) -> None:
     if sock.gettimeout():
         sock.settimeout(seconds)
         return
-    microseconds = max(1, round(seconds * 1_000_000))  # 0 would mean no limit
+    # 0 means no limit.
+    microseconds = 0 if seconds is None else max(1, round(seconds * 1_000_000))
     limit = struct.pack("@ll", *divmod(microseconds, 1_000_000))
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)

@@ -77,7 +77,8 @@ class TCPServer(ServingMixIn, socketserver.TCPServer):
         # handlers that know of it: to others a limit of ours would be a surprise.
         wanted = getattr(self.RequestHandlerClass, "inheritable_timeout", None)
         if wanted and CONNECTIONS_INHERIT and self._is_tcp:
-            self.inherited_timeout = wanted(self)
+            if "inherited_timeout" not in vars(self):  # else another listener, to be as the first
+                self.inherited_timeout = wanted(self)
             if self.inherited_timeout is not None:
                 limit_waits(self.socket, self.inherited_timeout)
         super().server_activate()

@@ -156,7 +156,7 @@ class GreenSocket(gevent.socket.socket):  # type: ignore[misc]
             while rest:
                 rest = rest[self.send(rest, flags) :]
 
-    def limit_waits(self, seconds: float) -> None:
+    def limit_waits(self, seconds: float | None) -> None:
         """See `echoservers.timeouts`."""
         self.settimeout(seconds)
 
