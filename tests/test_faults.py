@@ -1,7 +1,6 @@
 """Faults of the system and of peers: after each a fresh client is echoed within a second."""
 
 import contextlib
-import errno
 import os
 import resource
 import shutil
@@ -15,7 +14,6 @@ from typing import Any
 
 import pytest
 
-import echoservers
 from echoservers import EchoHandler
 from support import (
     CONCURRENT_STREAM_NAMES,
@@ -24,7 +22,6 @@ from support import (
     STRESSED_STREAM_NAMES,
     TCP_NAMES,
     UDP_NAMES,
-    ControlledServer,
     Program,
     children_of,
     connect,
@@ -38,10 +35,8 @@ from support import (
     receive_all,
     serve_arguments,
     serving,
-    state_of,
     threads_of,
     wait_until,
-    zombies_of,
 )
 
 IN_THREADS = [n for n in CONCURRENT_STREAM_NAMES if not n.startswith("forking")]
@@ -141,25 +136,6 @@ def test_forking_serves_again_once_descriptors_are_free(folder: Path) -> None:
             client.close()
         echo_within(server, PATIENCE)
         wait_until(lambda: children_of(server.pid) == [], "its children are reaped", 5)
-
-
-def test_children_that_cannot_be_watched_are_reaped_all_the_same(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def pidfd_open(_pid: int) -> int:
-        raise OSError(errno.EMFILE, "Too many open files")
-
-    monkeypatch.setattr(os, "pidfd_open", pidfd_open)
-    with echoservers.create_server("forking-tcp", ("127.0.0.1", 0)) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        for _ in range(5):
-            with connect(server) as client:
-                echo(client)
-                client.shutdown(socket.SHUT_RDWR)
-        wait_until(lambda: not server.active_children, "the children are reaped", 5)
-        server.shutdown()
-        thread.join(PATIENCE)
 
 
 # --- no worker to be had ----------------------------------------------------------------
@@ -266,67 +242,6 @@ def test_more_silent_clients_than_the_cap_never_block_the_loop(mode: str, folder
         began = time.monotonic()
         assert server.stop()[0] == 0
         assert time.monotonic() - began < 5
-
-
-def test_the_exit_status_of_the_programs_own_children_is_not_taken() -> None:
-    with echoservers.create_server("forking-tcp", ("127.0.0.1", 0)) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        own = [os.fork() for _ in range(1)]
-        if own[0] == 0:
-            os._exit(72)
-        for _ in range(5):
-            with connect(server) as client:
-                echo(client)
-                client.shutdown(socket.SHUT_RDWR)
-        wait_until(lambda: not server.active_children, "the server's children are reaped")
-        assert os.waitstatus_to_exitcode(os.waitpid(own[0], 0)[1]) == 72
-        server.shutdown()
-        thread.join(PATIENCE)
-
-
-@pytest.mark.parametrize("mode", ["forking-tcp", "forking-udp"])
-def test_the_port_is_free_again_after_the_parent_was_killed(mode: str, folder: Path) -> None:
-    with program(*serve_arguments(mode, folder)) as server:
-        kind = socket.SOCK_STREAM if mode == "forking-tcp" else socket.SOCK_DGRAM
-        client = socket.socket(socket.AF_INET, kind)
-        client.settimeout(PATIENCE)
-        client.connect(server.address)
-        echo(client)  # with TCP there is a child now, and it goes on
-        children = children_of(server.pid)
-        server.process.kill()
-        server.process.wait(PATIENCE)
-        port = str(server.address[1])
-        with program("--mode", mode, "--port", port) as successor:
-            assert successor.address == server.address
-        client.close()
-        wait_until(lambda: not any(map(state_of, children)), "the orphans end", 5)
-
-
-def test_a_child_that_is_killed_is_reaped_and_counted(folder: Path) -> None:
-    with ControlledServer("forking-tcp", ("127.0.0.1", 0), None, {}) as server:
-        with connect(server) as client:
-            echo(client)
-            os.kill(children_of(server.pid)[0], signal.SIGKILL)
-            assert receive_all(client) == b""
-        wait_until(lambda: server.stats()["active"] == 0, "it is reaped")
-        assert server.stats()["errors"] == 1
-        assert zombies_of(server.pid) == []
-        echo_once(server)
-
-
-def test_children_do_not_keep_the_listener(folder: Path) -> None:
-    with program(*serve_arguments("forking-tcp", folder)) as server, server.connect() as client:
-        echo(client)
-        child = children_of(server.pid)[0]
-        inodes = {os.readlink(f"/proc/{child}/fd/{n}") for n in os.listdir(f"/proc/{child}/fd")}
-        listening = [
-            line.split()
-            for line in Path(f"/proc/{child}/net/tcp").read_text().splitlines()
-            if line.split()[3] == "0A" and line.split()[1].endswith(f":{server.address[1]:04X}")
-        ]
-        assert listening, "the parent listens"
-        assert f"socket:[{listening[0][9]}]" not in inodes
 
 
 # --- peers ------------------------------------------------------------------------------

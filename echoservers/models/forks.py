@@ -82,15 +82,17 @@ class ForkingMixIn(ServingMixIn):
         record = self._activity.in_progress.get(id(request))
         if record is None:
             record = ActiveRequest(request, client_address, None)
-        cells: Any = self._shared_cells.take()  # None: a worker has no more to lend
-        record.cells = cells
-        if cells is not None and record.input_ended:
-            cells[INPUT_ENDED] = 1
+        cells: Any = None
         try:
+            cells = self._shared_cells.take()  # None: a worker has no more to lend
+            record.cells = cells
+            if cells is not None and record.input_ended:
+                cells[INPUT_ENDED] = 1
             pid = os.fork()
         except OSError as error:
             record.cells = None
-            self._shared_cells.give_back(cells)
+            if cells is not None:
+                self._shared_cells.give_back(cells)
             raise WorkerUnavailable(f"no process can be started: {error.strerror}") from error
         if pid == 0:
             self._serve_in_child(record)
