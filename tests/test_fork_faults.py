@@ -11,13 +11,18 @@ from pathlib import Path
 import pytest
 
 import echoservers
+from echoservers import EchoHandler
+from echoservers.lifeline import Lifeline
 from support import (
     PATIENCE,
+    ROOT,
     ControlledServer,
     children_of,
     connect,
+    connect_to,
     echo,
     echo_once,
+    free_address,
     program,
     receive_all,
     serve_arguments,
@@ -102,6 +107,97 @@ def test_the_port_is_free_again_after_the_parent_was_killed(mode: str, folder: P
             assert successor.address == server.address
         client.close()
         wait_until(lambda: not any(map(state_of, children)), "the orphans end", 5)
+
+
+THINKER = """
+import threading
+from pathlib import Path
+import echoservers
+
+class Thinks(echoservers.EchoHandler):
+    def respond(self, message):
+        Path(message.decode()).touch()
+        threading.Event().wait(60)
+"""
+
+
+@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("mode", ["forking-udp", "forking-unix-datagram", "prefork-forking-udp"])
+def test_a_child_that_thinks_does_not_keep_the_address_of_a_killed_parent(
+    mode: str, times: int, folder: Path
+) -> None:
+    (folder / "thinker.py").write_text(THINKER)
+    environment = {"PYTHONPATH": f"{ROOT}{os.pathsep}{folder}"}
+    arguments = [*serve_arguments(mode, folder), "--handler", "thinker:Thinks"]
+    with program(*arguments, env=environment) as server, connect_to(server.url) as client:
+        thoughts = [folder / f"thought {number}" for number in range(times)]
+        for thought in thoughts:
+            client.send(bytes(thought))
+            wait_until(thought.exists, "a child thinks")
+        forked = everybody_under(server.pid)
+        assert len(forked) >= times
+        server.process.kill()
+        server.process.wait(PATIENCE)
+        wait_until(lambda: not any(map(runs, forked)), "the children end")
+        if "udp" in mode:
+            arguments[arguments.index("--port") + 1] = str(server.address[1])
+        with program(*arguments, env=environment) as successor:
+            assert successor.address == server.address
+
+
+def everybody_under(pid: int) -> list[int]:
+    children = children_of(pid)
+    return children + [other for child in children for other in everybody_under(child)]
+
+
+def runs(pid: int) -> bool:
+    return state_of(pid) not in ("", "Z")
+
+
+class Waits(EchoHandler):
+    descriptor: int
+
+    def respond(self, message: bytes) -> bytes:
+        return os.read(self.descriptor, 100)
+
+
+@pytest.mark.parametrize("mode", ["forking-udp", "forking-unix-datagram"])
+def test_a_child_outlives_the_thread_that_has_forked_it(mode: str, folder: Path) -> None:
+    Waits.descriptor, release = os.pipe()
+    with echoservers.create_server(mode, free_address(mode, folder), Waits) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        with connect(server) as client:
+            client.send(b"hello")
+            wait_until(lambda: bool(server.active_children), "it is served")
+            server.shutdown()
+            thread.join(PATIENCE)
+            drain = threading.Thread(target=server.drain)
+            drain.start()  # it waits for the child
+            os.write(release, b"an answer")
+            assert client.recv(100) == b"an answer"
+            drain.join(PATIENCE)
+        assert server.stats()["errors"] == 0
+    os.close(Waits.descriptor)
+    os.close(release)
+
+
+def test_a_child_that_is_forked_too_late_for_its_parent_ends_at_once() -> None:
+    line = Lifeline()
+    wait, go = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(go)
+            os.read(wait, 1)
+            os.close(line._write)
+            line.end_with_parent()
+        finally:
+            os._exit(0)
+    line.close()
+    os.close(wait)
+    os.close(go)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
 
 
 def test_a_child_that_is_killed_is_reaped_and_counted(folder: Path) -> None:

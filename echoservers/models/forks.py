@@ -20,6 +20,8 @@ from typing import Annotated, Any, NoReturn
 from ..activity import ActiveRequest
 from ..admission import WorkerUnavailable, ignoring_gone
 from ..counters import CELLS, ERRORS, INPUT_ENDED, ZEROS
+from ..handlers import EchoHandler
+from ..lifeline import WRITING_ENDS, Lifeline
 from ..log import logger
 from ..options import Option, count
 from ..serving import ServingMixIn
@@ -42,6 +44,10 @@ class ForkingMixIn(ServingMixIn):
 
     ``server_close()`` drains them for ``drain_timeout`` at most, unless ``block_on_close``
     is false.  A child has the listening socket closed and ends by ``os._exit``.
+
+    A child that answers a datagram needs the server's socket.  So it ends with the server, if
+    that is killed, unless ``block_on_close`` is false or the handler is `EchoHandler` itself,
+    which is quick.
     """
 
     #: Seconds that ``handle_request()`` waits, as in the standard library.
@@ -57,6 +63,7 @@ class ForkingMixIn(ServingMixIn):
         self._unwatched: set[int] = set()
         self._siblings: dict[int, int] = {}  # the connection of each child
         self._interruptible = False
+        self._lifeline: Lifeline | None = None
         self._shared_cells = SharedCells()
         super().__init__(*args, **kwargs)
 
@@ -66,6 +73,16 @@ class ForkingMixIn(ServingMixIn):
         self._interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler
         # What a hook of os.fork() raises, such as Ctrl-C in that moment, is shown and lost.
         self._loop.holds_interrupts = True
+        keep_the_address = not self.is_stream and self.RequestHandlerClass is not EchoHandler
+        if keep_the_address and self.block_on_close and self._lifeline is None:
+            self._lifeline = Lifeline()
+
+    def close_listener(self) -> None:
+        """As for every server."""
+        super().close_listener()
+        lifeline, self._lifeline = self._lifeline, None
+        if lifeline is not None:
+            lifeline.close()
 
     def capacity(self) -> int:
         """How many requests may be in progress: one a child."""
@@ -116,8 +133,11 @@ class ForkingMixIn(ServingMixIn):
             if self.is_stream:
                 self.socket.close()
             # By number, and the objects kept: closed by number too late, they would close others'.
-            for descriptor in (*self._siblings.values(), *self._descriptors.values()):
+            inherited = (*self._siblings.values(), *self._descriptors.values(), *WRITING_ENDS)
+            for descriptor in inherited:
                 os.close(descriptor)
+            if self._lifeline is not None:
+                self._lifeline.end_with_parent()
             self._of_parent = self.active_children
             self.active_children = {}
             self.finish_request(record.request, record.client_address)
