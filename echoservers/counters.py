@@ -60,7 +60,9 @@ class Stats(TypedDict):
     bytes_in: int
     """Bytes received by handlers."""
     bytes_out: int
-    """Bytes sent by handlers."""
+    """Bytes sent by handlers: a blocking model counts a reply when the system has taken all of it,
+    a reactor what the system has taken, asyncio and uvloop what was handed to the transport of the
+    event loop, which may still hold it."""
     errors: int
     """Connections that ended by a fault of the handler or of the peer's framing."""
     dropped: dict[str, int]
