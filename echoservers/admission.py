@@ -161,7 +161,7 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
         if error.errno not in _OUT_OF_RESOURCES and self._failed_accepts < ACCEPT_BATCH:
             return True  # it was about that one connection (accept(2), ssl): on to the next
         self._trouble.warning(
-            "cannot accept: %s; trying again every %g s", error.strerror, ACCEPT_PAUSE
+            "cannot accept: %s; trying again every %g s", error.strerror or error, ACCEPT_PAUSE
         )
         self._pause(time.monotonic() + ACCEPT_PAUSE)
         return False

@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
+import echoservers
 from echoservers import EchoHandler
+from echoservers.admission import ACCEPT_BATCH
 from support import (
     CONCURRENT_STREAM_NAMES,
     PATIENCE,
@@ -126,6 +128,17 @@ def test_out_of_descriptors_the_server_waits_without_spinning(mode: str, folder:
         code, log = server.stop()
     assert code == 0
     assert 1 <= log.count("cannot accept") <= 3
+
+
+def test_an_accept_that_fails_without_a_number_is_logged_in_its_own_words(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with echoservers.create_server("tcp", ("127.0.0.1", 0)) as server:
+        for _ in range(ACCEPT_BATCH):  # then it is not about one connection
+            server._accept_failed(ConnectionAbortedError("nobody hands anything over"))
+    assert caplog.messages == [
+        "cannot accept: nobody hands anything over; trying again every 0.1 s"
+    ]
 
 
 def test_forking_serves_again_once_descriptors_are_free(folder: Path) -> None:
