@@ -96,6 +96,7 @@ def script(text: str, *arguments: object) -> Iterator["subprocess.Popen[str]"]:
     """A program of a test's own, killed at the end of the block."""
     with subprocess.Popen(
         [sys.executable, "-c", text, *map(str, arguments)],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

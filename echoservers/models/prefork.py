@@ -180,7 +180,7 @@ class PreforkMixIn(Listening):
     def _supervise(self) -> None:
         try:
             if not self._stop_requested or self._draining:
-                self._team.start(self.workers)
+                self._start_team()
             self._started.set()
             while not self._stop_requested:
                 self._turn(None)
@@ -312,8 +312,7 @@ class PreforkMixIn(Listening):
         if self._places is not None:
             self._places.evict(worker.slot)
         lost = self._board.retire(worker.slot, self._aborting or (worker.killed and worker.leaving))
-        if worker.position >= self._team.wanted and worker.position in self._listeners:
-            self._listeners.pop(worker.position).close()
+        self._close_unused()
         self._room()
         return lost
 

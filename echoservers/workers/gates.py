@@ -191,8 +191,11 @@ class HandedOver:
         return getattr(self._channel, name)  # fileno, close, settimeout, ...
 
 
-def share_out(listener: socket.socket, number: int) -> None:
+def share_out(listener: socket.socket, number: int) -> bool:
     """Let the kernel give what comes to the first *number* of the listeners of a port.
+
+    It counts them in the order in which they began to listen; when one is closed the last one
+    takes its place.  False: it does not know how.
 
     So one that is to be closed gets nothing more, and can be emptied before: what waits at a
     listener is lost with it.  A program of three instructions does it: a random number,
@@ -202,7 +205,7 @@ def share_out(listener: socket.socket, number: int) -> None:
     load, modulo, give = 0x20, 0x94, 0x16  # linux/bpf_common.h
     random = 2**32 - 0x1000 + 56  # SKF_AD_OFF + SKF_AD_RANDOM, linux/filter.h
     program = ((load, 0, 0, random), (modulo, 0, 0, number), (give, 0, 0, 0))
-    attach_program(listener, _ATTACH, program)
+    return attach_program(listener, _ATTACH, program)
 
 
 def hand_over(channel: socket.socket, connection: socket.socket) -> bool:

@@ -25,7 +25,9 @@ class Listening(WorkerSide):
 
     _board: Board | None = None
     _team: Team
+    workers: int
     _listeners: dict[int, Any]
+    _shares_out = False  # the kernel was told how many of the listeners get something
 
     # --- a listener for each --------------------------------------------------------
 
@@ -53,7 +55,29 @@ class Listening(WorkerSide):
             except OSError as error:
                 logger.warning("no listener for one worker more: %s", error.strerror)
                 self._team.wanted = before
-            share_out(self.socket, self._team.wanted)
+            self._share_out(self._team.wanted)
+
+    def _start_team(self) -> None:
+        if self._shares_out:  # when it served before
+            self._share_out(self.workers)
+        self._team.start(self.workers)
+        self._close_unused()
+
+    def _share_out(self, number: int) -> None:
+        self._shares_out = share_out(self.socket, number)
+
+    def _close_unused(self) -> None:
+        """Close the listeners beyond those wanted that no worker has any more.
+
+        The last one first: the kernel puts its last one in the place of one that is closed, and
+        then the first so many, of which `share_out` tells it, are others.
+        """
+        used = {worker.position for worker in self._team.all.values()}
+        for position in sorted(self._listeners, reverse=True):
+            if position < self._team.wanted or (self._shares_out and position in used):
+                return
+            if position not in used:
+                self._listeners.pop(position).close()
 
     def _listener_of(self, position: int) -> Any:
         """The listener at *position*; the master keeps it, so that what waits there stays."""
