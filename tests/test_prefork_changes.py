@@ -1,6 +1,7 @@
 """Workers added and removed while others start, leave, or stay for a client of theirs."""
 
 import contextlib
+import os
 import signal
 import socket
 from pathlib import Path
@@ -19,6 +20,7 @@ from support import (
     children_of,
     descriptors_of,
     echo,
+    state_of,
     wait_until,
     zombies_of,
 )
@@ -119,3 +121,51 @@ def test_with_a_listener_each_who_serves_again_has_as_many_as_asked_for() -> Non
         assert process.stdin is not None
         process.stdin.close()
         assert process.wait(PATIENCE) == 0
+
+
+# --- a position that goes while its worker is replaced ----------------------------------
+
+HELD_AT_START = """
+import os, signal, sys
+from echoservers import EchoHandler, PreforkThreadingTCPServer
+
+class Held(PreforkThreadingTCPServer):
+    def _prepare_to_serve(self):
+        super()._prepare_to_serve()
+        if self._link is not None and os.path.exists(sys.argv[1]):
+            os.unlink(sys.argv[1])
+            open(sys.argv[2]).close()
+        if self._link is not None:
+            print("serves", flush=True)
+
+with Held(("127.0.0.1", 0), EchoHandler, workers=2) as server:
+    signal.signal(signal.SIGTTIN, lambda *_: server.add_worker())
+    signal.signal(signal.SIGTTOU, lambda *_: server.remove_worker())
+    print(server.server_address[1], flush=True)
+    server.serve_forever()
+"""
+
+
+def test_a_successor_goes_with_its_position(folder: Path) -> None:
+    hold, gate = folder / "hold", folder / "gate"
+    os.mkfifo(gate)
+    with script(HELD_AT_START, hold, gate) as process:
+        line_of(process)
+
+        def listed() -> list[int]:
+            return [pid for pid in children_of(process.pid) if state_of(pid) not in ("Z", "")]
+
+        assert [line_of(process), line_of(process)] == ["serves", "serves"]
+        first, second = listed()
+        hold.touch()
+        os.kill(second, signal.SIGTERM)  # it leaves when its successor is ready
+        wait_until(lambda: len(listed()) == 3 and not hold.exists(), "the successor starts")
+        process.send_signal(signal.SIGTTOU)
+        wait_until(lambda: second not in listed(), "the old one has ended")
+        with gate.open("w"):
+            assert line_of(process) == "serves"
+        wait_until(lambda: listed() == [first], "it has left as well")
+        process.send_signal(signal.SIGTTIN)
+        assert line_of(process) == "serves"
+        process.send_signal(signal.SIGTTOU)
+        wait_until(lambda: listed() == [first], "the books are right")

@@ -113,6 +113,7 @@ class Team:
     def stop(self, word: bytes) -> None:
         """Start no more workers, and say *word* to all."""
         self._stopping = True
+        self._replacement = None
         self.tell(word)
         for worker in self.all.values():
             worker.leaving = True
@@ -197,12 +198,21 @@ class Team:
         if self._stopping:
             return
         for position in [p for p in self.current if p >= self.wanted]:
-            self._leave(self.current[position], Word.LEAVE_LAST)
+            self._vacate(position)
         for position in self._missing():
             if now < self._start_at or not self._spawn(position):
                 break
         if self._can_replace() and now >= self._start_at:
             self._replace_next()
+
+    def _vacate(self, position: int) -> None:
+        """Let who serves at *position* leave, and who was to come after it, too."""
+        leaving = self.current[position]
+        if self._replacement is not None and self._replacement[0] is leaving:
+            _, successor = self._replacement
+            self._replacement = None
+            self._leave(successor, Word.LEAVE_LAST)
+        self._leave(leaving, Word.LEAVE_LAST)
 
     def _missing(self) -> list[int]:
         return [position for position in range(self.wanted) if position not in self.current]
