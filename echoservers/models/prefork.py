@@ -276,7 +276,7 @@ class PreforkMixIn(Listening):
             with contextlib.suppress(AttributeError, OSError):  # not on this system
                 self._own_descriptor = os.pidfd_open(os.getpid())
         self._team.drain_timeout = self.drain_timeout
-        self._team.timeout = self.worker_timeout
+        self._team.pulse.timeout = self.worker_timeout
         self._team.hands_over = self.accept == "handoff"
 
     def _release_shared(self) -> None:

@@ -23,6 +23,7 @@ from ..loop import Loop
 from .board import MASTER, Board
 from .link import Word, hear
 from .process import NEVER, Worker, was_killed
+from .pulse import Pulse
 
 __all__ = ["DEATH_TIME", "KILL_TIME", "Team"]
 
@@ -83,7 +84,7 @@ class Team:
         self._free = set(range(MASTER + 1, slots))
         self._most = len(self._free) - 1  # one is for the successor of another
         self.drain_timeout = 0.0
-        self.timeout: float | None = None
+        self.pulse = Pulse()
         self.hands_over = False
         self.wanted = 0
         self.all: dict[int, Worker] = {}
@@ -173,9 +174,8 @@ class Team:
     def next_event(self) -> float | None:
         """Seconds until `see_to_it` has something to do; None: not before a descriptor says."""
         now = time.monotonic()
-        at = min(
-            (min(w.next_step, w.ping_at, w.answer_by) for w in self.all.values()), default=NEVER
-        )
+        at = min((worker.next_step for worker in self.all.values()), default=NEVER)
+        at = min(at, self.pulse.next_look(self.all.values()))
         if not self._stopping and ((self._free and self._missing()) or self._can_replace()):
             at = min(at, self._start_at)
         if any(worker.descriptor < 0 for worker in self.all.values()):
@@ -193,8 +193,7 @@ class Team:
                 self._reap(worker)
             if worker.next_step <= now:
                 self._next_step(worker, now)
-            if min(worker.ping_at, worker.answer_by) <= now:
-                self._ping(worker, now)
+        self.pulse.look(self.all.values(), now)
         if self._stopping:
             return
         for position in [p for p in self.current if p >= self.wanted]:
@@ -237,22 +236,6 @@ class Team:
         worker.next_step = now + then if worker.steps else NEVER
         step(worker)
 
-    def _ping(self, worker: Worker, now: float) -> None:
-        assert self.timeout is not None
-        if worker.answer_by <= now:
-            logger.warning("worker %d made no turn for %g s: killed", worker.pid, self.timeout)
-            worker.kill()
-            worker.answer_by = worker.ping_at = NEVER
-        else:
-            worker.tell(Word.PING)
-            worker.ping_at = NEVER
-
-    def _answered(self, worker: Worker) -> None:
-        if self.timeout is not None:
-            now = time.monotonic()
-            worker.ping_at = now + self.timeout / 2
-            worker.answer_by = now + self.timeout
-
     # --- beginning and end of a worker ----------------------------------------------
 
     def _spawn(self, position: int) -> Worker | None:
@@ -283,8 +266,7 @@ class Team:
         worker.others_control.close()
         if worker.others_channel is not None:
             worker.others_channel.close()
-        if self.timeout is not None:
-            worker.answer_by = worker.began + self.timeout  # its first word is due
+        self.pulse.began(worker)
         self._free.remove(worker.slot)
         self.all[worker.slot] = worker
         self.current[position] = worker
@@ -316,7 +298,7 @@ class Team:
                 self._is_ready(worker)
                 self._tell_heard(worker, word)
             elif word == Word.PONG:
-                self._answered(worker)
+                self.pulse.answered(worker, time.monotonic())
             elif word == Word.TIRED:
                 self._replace(worker)
             else:
@@ -325,7 +307,7 @@ class Team:
     def _is_ready(self, worker: Worker) -> None:
         worker.ready = self._ever_ready = True
         worker.began = time.monotonic()
-        self._answered(worker)
+        self.pulse.answered(worker, worker.began)
         if self._replacement is not None and self._replacement[1] is worker:
             old, _ = self._replacement
             self._replacement = None
