@@ -67,6 +67,8 @@ class PreforkMixIn(Listening):
     ``accept=mutex`` nobody accepts while the worker that has the token is stopped (SIGSTOP, a
     debugger); ``worker_timeout`` ends that.  It watches the loop of each worker, and not the
     threads that have a client: one that waits for its client and one that hangs look alike.
+    The time runs from a question of the master, which comes up to half of it later.  Without it
+    a worker that is stopped or hangs is not replaced.
 
     A worker that ends, however it does, is replaced at once.  When they die at their start
     again and again they come ever later, up to 30 s.  `serve_forever` raises
@@ -106,7 +108,8 @@ class PreforkMixIn(Listening):
             seconds_or_none,
             "seconds",
             "kill and replace a worker whose loop stands still for so long; in a model that"
-            " serves in its loop that is a slow client, too; a thread that serves is not watched",
+            " serves in its loop that is a slow client, too; a thread that serves is not watched;"
+            " default: never, and one that is stopped stays",
         ),
     ] = None  # in the iterative model a client that thinks would end its worker
 
