@@ -37,11 +37,12 @@ class WorkerThreadsMixIn(ServingMixIn):
         100  # clients served at a time; 12 KB each, and all are started in about 15 ms
     )
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def _prepare_life(self) -> None:
+        # In a forked worker once more: the threads of its master are not there.
+        super()._prepare_life()
         self._workers: set[threading.Thread] = set()
         self._numbers = itertools.count(1)
         self._retry_at = 0.0
-        super().__init__(*args, **kwargs)
 
     def _run_worker(self) -> None:
         """The body of each thread: serve until there is nothing left to serve."""

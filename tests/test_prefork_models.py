@@ -156,6 +156,31 @@ def test_the_master_handles_single_requests_in_the_loop_of_the_model(
         assert server.stats()["closed"] == 2
 
 
+HANDLES_ONE_AND_SERVES = """
+import sys
+from echoservers import create_server
+
+with create_server(sys.argv[1], ("127.0.0.1", 0), workers=2, accept=sys.argv[2]) as server:
+    print(server.server_address[1], flush=True)
+    server.handle_request()
+    server.serve_forever()
+"""
+
+
+@pytest.mark.parametrize("accept", ["shared", "reuseport"])
+@pytest.mark.parametrize("mode", MODES)
+def test_what_the_master_has_handled_itself_is_not_its_workers(mode: str, accept: str) -> None:
+    with script(HANDLES_ONE_AND_SERVES, mode, accept) as process:
+        address = ("127.0.0.1", int(line_of(process)))
+        with socket.create_connection(address, PATIENCE) as first:
+            first.sendall(b"hello")
+            first.shutdown(socket.SHUT_WR)
+            assert receive_all(first) == b"hello"
+        for _ in range(10):
+            with socket.create_connection(address, PATIENCE) as client:
+                echo(client)
+
+
 @pytest.mark.parametrize("end", ["killed worker", "killed master", "stopped server"])
 def test_the_children_of_a_forking_worker_do_not_outlive_it(end: str, folder: Path) -> None:
     with workers("prefork-forking-tcp", folder, number=1) as (server, listed):

@@ -42,9 +42,9 @@ class ThreadPoolMixIn(WorkerThreadsMixIn):
         int, Option(count, "requests", "let at most this many wait for a free thread")
     ] = 64  # as many as the loop accepts in one go; more wait as well in the listen backlog
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def _prepare_life(self) -> None:
+        super()._prepare_life()
         self._queue: SimpleQueue[ActiveRequest | None] = SimpleQueue()
-        super().__init__(*args, **kwargs)
 
     def _prepare_admission(self) -> None:
         if "queue_size" in vars(self) and self._queues_nothing():
