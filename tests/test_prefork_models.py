@@ -1,6 +1,7 @@
 """What a master does for its workers, whatever the model that they serve with."""
 
 import os
+import resource
 import select
 import signal
 import socket
@@ -14,6 +15,7 @@ from prefork_support import (
     all_gone,
     ended_well,
     line_of,
+    peers_of,
     script,
     served_by,
     wait_until_ready,
@@ -117,6 +119,27 @@ def test_nobody_waits_for_a_thread_of_one_worker_while_another_has_one(
             with server.connect(timeout=5) as first, server.connect(timeout=5) as second:
                 echo(first)
                 echo(second)
+
+
+def test_a_connection_handed_over_that_has_no_descriptor_is_lost_with_a_word(folder: Path) -> None:
+    options = ["--accept", "handoff"]
+    with workers("prefork-threading-tcp", folder, *options, number=1) as (server, listed):
+        (worker,) = listed()
+        with server.connect() as client:
+            echo(client)
+        wait_until(lambda: not peers_of(worker), "it has closed it")
+        used = {int(number) for number in os.listdir(f"/proc/{worker}/fd")}
+        limits = resource.prlimit(worker, resource.RLIMIT_NOFILE)
+        free = min(set(range(limits[0])) - used)
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, (free, limits[1]))
+        with server.connect() as client:
+            assert client.recv(1) == b""
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, limits)
+        with server.connect() as client:
+            echo(client)
+        code, log = server.stop()
+    assert code == 0
+    assert "cannot accept: no descriptor left for a connection that was handed over" in log
 
 
 def test_a_queue_that_workers_would_not_use_is_refused() -> None:

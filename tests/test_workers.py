@@ -237,13 +237,20 @@ def test_a_connection_handed_over_is_the_same_one() -> None:
                 assert not os.get_inheritable(connection.fileno())
                 client.sendall(b"hello")
                 assert connection.recv(5) == b"hello"
-    ours.send(b"c")  # with nothing
-    with pytest.raises(ConnectionAbortedError):
+    ours.send(b"c")  # with nothing, as it comes where no descriptor is left
+    with pytest.raises(OSError, match="handed over") as no_descriptor:
         listener_of_worker.accept()
-    assert lost == ["no_descriptor"]
+    assert no_descriptor.value.errno == errno.EMFILE
+    with socket.socket() as unconnected:
+        assert hand_over(ours, unconnected)
+    with pytest.raises(ConnectionAbortedError, match="peer has gone") as peer_gone:
+        listener_of_worker.accept()
+    assert peer_gone.value.errno == errno.ECONNABORTED
+    assert lost == ["no_descriptor", "peer_gone"]
     ours.close()
-    with pytest.raises(ConnectionAbortedError):
+    with pytest.raises(ConnectionAbortedError, match="nobody hands") as over:
         listener_of_worker.accept()
+    assert over.value.errno == errno.ECONNABORTED
     assert listener_of_worker.fileno() == -1
     with socket.socket() as other:
         assert not hand_over(theirs, other)

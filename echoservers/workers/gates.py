@@ -11,6 +11,7 @@ The last two need no gate: `HandedOver` takes the place of the listener in a wor
 the worker's own listener does.
 """
 
+import errno
 import os
 import socket
 from collections.abc import Callable
@@ -165,14 +166,18 @@ class HandedOver:
         """The next connection, as from a listening socket.
 
         :raises BlockingIOError: there is none.
-        :raises OSError: its peer has gone, or the master has; then this is closed.
+        :raises ConnectionAbortedError: its peer has gone, or the master has; then this is closed.
+        :raises OSError: EMFILE, it has come without its descriptor, and is lost.
         """
         data, descriptors, _, _ = socket.recv_fds(self._channel, 1, 1)
         if not data:
             self._channel.close()
-            raise ConnectionAbortedError("nobody hands anything over any more")
+            raise _aborted("nobody hands anything over any more")
         if not descriptors:  # recvmsg(2): this process may have no more of them
-            raise self._lost("no_descriptor")
+            self._lose("no_descriptor")
+            raise OSError(
+                errno.EMFILE, "no descriptor left for a connection that was handed over; it is lost"
+            )
         os.set_inheritable(descriptors[0], False)  # recv_fds() passes no flags on
         connection = socket.socket(fileno=descriptors[0])
         try:
@@ -180,15 +185,19 @@ class HandedOver:
             return connection, connection.getpeername()
         except OSError:
             connection.close()
-            raise self._lost("peer_gone") from None
+            self._lose("peer_gone")
+            raise _aborted("a connection was handed over whose peer has gone") from None
 
-    def _lost(self, reason: str) -> OSError:
+    def _lose(self, reason: str) -> None:
         if self.on_lost is not None:
             self.on_lost(reason)
-        return ConnectionAbortedError(f"a connection is lost: {reason}")
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._channel, name)  # fileno, close, settimeout, ...
+
+
+def _aborted(why: str) -> OSError:
+    return ConnectionAbortedError(errno.ECONNABORTED, why)
 
 
 def share_out(listener: socket.socket, number: int) -> bool:
