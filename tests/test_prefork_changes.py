@@ -9,6 +9,7 @@ from pathlib import Path
 from prefork_support import (
     ended_well,
     line_of,
+    peers_of,
     script,
     served_by,
     wait_until_ready,
@@ -43,7 +44,7 @@ def remove_one(server: Program) -> None:
 
 
 def test_with_a_listener_each_a_worker_that_stays_for_a_client_gets_no_other(folder: Path) -> None:
-    options = ["--accept", "reuseport"]
+    options = ["--accept", "reuseport", "--drain-timeout", str(PATIENCE)]
     with workers("prefork-threading-tcp", folder, *options, number=4) as (server, listed):
         pids = listed()
         highest = pids[3]
@@ -56,12 +57,11 @@ def test_with_a_listener_each_a_worker_that_stays_for_a_client_gets_no_other(fol
             server.process.send_signal(signal.SIGTTIN)
             now = wait_until_ready(listed, 4, without=[pids[2]])
             (new,) = set(now) - set(pids)
-            seen: set[int] = set()
-            for _ in range(60):
-                other, pid = served_by(server, now)
-                other.close()
-                seen.add(pid)
-            assert seen == {pids[0], pids[1], new}  # the kernel draws: all get some
+            with contextlib.ExitStack() as others:
+                for _ in range(40):
+                    echo(others.enter_context(server.connect()))
+                assert peers_of(highest) == {client.getsockname()}
+                assert all(peers_of(pid) for pid in (pids[0], pids[1], new))  # they are drawn
             echo(client)
         wait_until(lambda: listed() == [pids[0], pids[1], new], "the highest has left")
         for _ in range(20):
@@ -83,6 +83,8 @@ with PreforkTCPServer(("127.0.0.1", 0), Telling, workers=3, accept="reuseport") 
     for word in sys.stdin:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
+        server.wait_until_started()
+        print("started", flush=True)
         for _ in word.split():
             server.remove_worker()
         sys.stdin.readline()
@@ -107,10 +109,12 @@ def test_with_a_listener_each_who_serves_again_has_as_many_as_asked_for() -> Non
             )
 
         say("one less")
+        assert line_of(process) == "started"
         there_are(1)
         say("shut down")
         there_are(0)
         say("")
+        assert line_of(process) == "started"
         seen: set[bytes] = set()
         for _ in range(100):
             with socket.create_connection(address, PATIENCE) as client:
