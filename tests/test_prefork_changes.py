@@ -142,7 +142,7 @@ class Held(PreforkThreadingTCPServer):
         if self._link is not None:
             print("serves", flush=True)
 
-with Held(("127.0.0.1", 0), EchoHandler, workers=2) as server:
+with Held(("127.0.0.1", 0), EchoHandler, workers=2, drain_timeout=60) as server:
     signal.signal(signal.SIGTTIN, lambda *_: server.add_worker())
     signal.signal(signal.SIGTTOU, lambda *_: server.remove_worker())
     print(server.server_address[1], flush=True)
