@@ -122,6 +122,38 @@ def test_points_and_files(folder: Path) -> None:
     assert "<table>" in (folder / "out.html").read_text()
 
 
+ONCE = """\
+import os, sys
+if os.path.exists({mark!r}):
+    raise SystemExit("no second time")
+open({mark!r}, "w").close()
+"""
+"""Cannot be started again."""
+
+
+def test_a_failure_does_not_hide_why_the_other_checks_were_not_made(folder: Path) -> None:
+    (folder / "rubric.toml").write_text("[groups]\nbytes = 3")
+    done = check(
+        *command(folder, ONCE.format(mark=str(folder / "mark")) + BAD),
+        *("--only", f"{TWO},bytes.nul", "--rubric", f"{folder}/rubric.toml"),
+    )
+    assert done.returncode == 1
+    last = without_times(done.stdout).splitlines()[-1]
+    assert last == "1 passed, 1 failed, not all made, in TIME; 1 of 3 points"
+    assert done.stderr.startswith("echoservers: error: ")
+    assert "ended with status 1 before it listened; it said: no second time" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_target_that_cannot_be_started_gets_its_points_too(folder: Path) -> None:
+    (folder / "rubric.toml").write_text("[groups]\nbytes = 3")
+    rubric = ("--rubric", f"{folder}/rubric.toml")
+    done = check(*command(folder, "raise SystemExit('sorry')"), *FEW, *rubric)
+    assert done.returncode == 3
+    last = without_times(done.stdout).splitlines()[-1]
+    assert last == "0 passed, not all made, in TIME; 0 of 3 points"
+
+
 @pytest.mark.skipif(NO_TERMINAL is not None, reason=str(NO_TERMINAL))
 @pytest.mark.parametrize("colours", [True, False], ids=["colours", "NO_COLOR"])
 def test_a_terminal_has_colours_unless_told_not_to(folder: Path, colours: bool) -> None:
@@ -247,6 +279,15 @@ def test_a_target_that_ends_cannot_be_started_or_reached_is_3(folder: Path) -> N
             assert done.returncode == 3, done
             assert message in done.stderr
             assert done.stderr.count("\n") == 1
+
+
+def test_why_checks_were_not_made_is_told_beside_a_file_that_is_lost(folder: Path) -> None:
+    (folder / "gone").mkdir()
+    code = f"import shutil\nshutil.rmtree({str(folder / 'gone')!r})\nraise SystemExit('sorry')"
+    done = check(*command(folder, code), *FEW, "--json", f"{folder}/gone/a.json")
+    assert done.returncode == 1
+    assert "it said: sorry; cannot write to " in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_of_many_one_that_cannot_be_reached_is_3_and_costs_no_other(folder: Path) -> None:

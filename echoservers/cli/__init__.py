@@ -93,7 +93,7 @@ class OutputLost(Exception):
 
 
 class ResultsLost(Exception):
-    """Files with results could not be written; the message says which and why."""
+    """Results could not be got, or not be written to files; the message says which and why."""
 
 
 def say(text: str) -> None:

@@ -59,10 +59,7 @@ def run(arguments: list[str]) -> int:
     most = min(_at_once(given), len(jobs))
     jobs = [job._replace(beside=most / usable_processors()) for job in jobs]
     runs, scores = _check(jobs, most, rubric, many)
-    lost = _save(given, runs, scores, rubric, many)
-    if lost:
-        raise ResultsLost("; ".join(lost))
-    return _exit_code(runs, many)
+    return _exit_code(runs, many, _save(given, runs, scores, rubric, many))
 
 
 def _parser() -> Parser:
@@ -326,13 +323,20 @@ def _save(
     return lost
 
 
-def _exit_code(runs: Sequence[Run], many: bool) -> int:
+def _exit_code(runs: Sequence[Run], many: bool, lost: list[str]) -> int:
     """What the results come to.
 
-    :raises TargetError: the only target could not be started or reached.
+    :param lost: the files with results that could not be written, and why.
+    :raises TargetError: the only target could not be started or reached, and that is all.
+    :raises ResultsLost: there are files that are lost, or checks of the only target after one
+        that has failed.
     """
-    if not many and runs[0].error is not None and not runs[0].report.failed:
-        raise TargetError(runs[0].error)
-    if any(run.report.failed for run in runs):
+    failed = any(run.report.failed for run in runs)
+    not_made = [run.error for run in runs if run.error is not None and not many]
+    if not_made and not failed and not lost:
+        raise TargetError(not_made[0])
+    if not_made or lost:
+        raise ResultsLost("; ".join(not_made + lost))
+    if failed:
         return FAILED
     return DONE if all(run.passed for run in runs) else NOT_REACHED

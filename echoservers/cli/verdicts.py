@@ -115,10 +115,11 @@ class Verdicts:
         if self._many:
             self.show(Words(word, f"{name}  {run.seconds:6.1f} s  {_counts(run)}{_points(score)}"))
             self._failures(run)
-        elif run.error is None:
+        else:
             self._last(run, score)
 
     def _last(self, run: Run, score: Score | None) -> None:
+        """What the only target comes to; an error of its own goes to standard error."""
         text = f"{_counts(run)}, in {run.seconds:.1f} s{_points(score)}"
         self.show(Words("", text))
         if run.report.design is not None:
