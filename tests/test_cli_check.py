@@ -20,6 +20,7 @@ from support import PATIENCE, ROOT, program, run_cli, serving, state_of, wait_un
 from terminal import Terminal, why_no_terminal
 
 FEW = ("--only", TWO)
+FORKING = ("--expect-design", "forking")
 NO_TERMINAL = why_no_terminal()
 
 
@@ -192,6 +193,10 @@ def test_nothing_that_a_server_prints_is_taken_for_ours(folder: Path) -> None:
         (["tcp", "--level", "many"], "expected iterative, pool, concurrent"),
         (["tcp", "--timeout-scale", "0"], "expected a number from 0.01 to 100"),
         (["tcp", "--expect-design", "foking"], "there is no design 'foking'"),
+        (["tcp://[::1]:7", *FORKING], "the processes of tcp://[::1]:7 cannot be seen"),
+        (["tcp", "unix:///none", *FORKING, "--only", "design"], "of unix:///none cannot be"),
+        (["tcp", *FORKING, "--only", "bytes"], "leaves out design.expected, which --expect-des"),
+        (["tcp", *FORKING, "--skip", "design.expected"], "leaves out design.expected"),
         (["tcp", "--rubric", "/none.toml"], "the rubric /none.toml: No such file"),
         (["tcp", "--json", "/none/a.json"], "cannot write to /none/a.json: No such file"),
         (["tcp", "--table", "a.txt"], "expected a name that ends in .html or .csv"),
@@ -221,6 +226,17 @@ def test_wrong_usage_is_one_line_and_2(
     assert message in shown.err
     assert shown.err.count("\n") == 1
     assert os.listdir(folder / "x") == []
+
+
+def test_without_psutil_no_design_can_be_expected(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    assert main(["check", "tcp", *FORKING]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "needs psutil: pip install 'echoservers[lab]'" in shown.err
+    assert shown.err.count("\n") == 1
 
 
 def test_a_wrong_rubric_is_told_before_anything_runs(

@@ -6,10 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from echoservers.conformance import Subject, check_target, select_checks
-from echoservers.conformance.design import DESIGNS, neutral_name, seen_design
+from echoservers.conformance import (
+    CheckSkipped,
+    Outcome,
+    Subject,
+    check_target,
+    design,
+    select_checks,
+)
+from echoservers.conformance.design import DESIGNS, Design, neutral_name, seen_design
 from echoservers.errors import OptionError
 from echoservers.targets import Target
+from echoservers.targets.watch import CannotWatch
 from support import AVAILABLE
 
 RIGHT = Path(__file__).with_name("right_servers")
@@ -102,6 +110,32 @@ def test_expecting_a_design() -> None:
             assert report.design.startswith("event-loop: processes/threads 1/1 with 0")
         assert report.failed[0].expected == "process-per-connection"
         assert report.failed[0].got == report.design
+
+
+@pytest.mark.parametrize(
+    ("why", "said"),
+    [
+        (Design(None, "no client was answered"), "unknown: no client was answered"),
+        (CheckSkipped("this system does not tell"), "unknown: this system does not tell"),
+        (CannotWatch("this user may not look"), "unknown: this user may not look"),
+    ],
+    ids=["not told", "skipped", "not seen"],
+)
+def test_an_expected_design_that_cannot_be_told_is_a_failure(
+    why: Design | Exception, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look(subject: Subject) -> Design:
+        if isinstance(why, Exception):
+            raise why
+        return why
+
+    monkeypatch.setattr(design, "seen_design", look)
+    target = Target.of_mode("tcp")
+    checks = select_checks(target, target.level, only=["design"], design=True)
+    with Subject(target, target.level) as subject:
+        subject.expected_design = "iterative"
+        (result,) = check_target(subject, checks, look=False).results
+    assert (result.outcome, result.expected, result.got) == (Outcome.FAIL, "iterative", said)
 
 
 def test_no_design_is_expected_unless_asked_for() -> None:

@@ -21,12 +21,16 @@ from ..system import usable_processors
 from ..targets import Level, Limits, Target, TargetError
 from ..targets.limits import MIB
 from ..targets.target import COMMAND_TRANSPORTS
+from ..targets.watch import need_psutil
 from . import DONE, FAILED, NOT_REACHED, ResultsLost, say
 from .arguments import Parser, value_read_by
 from .verdicts import verdicts
 
 TARGETS_A_PROCESSOR = 3
 """How many are checked at a time, by default."""
+
+EXPECTED_DESIGN = "design.expected"
+"""The check that `--expect-design` asks for."""
 
 LIMITS = {
     "cpu": ("SECONDS", 1, "processor time of a server and all that it starts"),
@@ -51,6 +55,8 @@ def run(arguments: list[str]) -> int:
         return DONE
     rubric = None if given.rubric is None else read_rubric(given.rubric)
     jobs = [_job(target, given) for target in _targets(given)]
+    if given.expect_design is not None:
+        _see_that_design_is_checked(jobs)
     if not any(job.checks for job in jobs):
         raise OptionError("no check that is left applies; --list shows all")
     _check_files(given)
@@ -241,6 +247,24 @@ def _job(target: Target, given: argparse.Namespace) -> Job:
         tuple(read_build(given.build)),
         given.submissions is not None and target.directory is None,
     )
+
+
+def _see_that_design_is_checked(jobs: Sequence[Job]) -> None:
+    """See that no job leaves out the design that is expected.
+
+    :raises EchoServersError: one would, or the processes of none can be seen.
+    """
+    need_psutil()
+    for job in jobs:
+        if not job.target.is_ours_to_start:
+            raise OptionError(
+                f"the processes of {job.target.name} cannot be seen, and so no design, since it"
+                " runs already; leave out --expect-design, or let check start it (--command)"
+            )
+        if EXPECTED_DESIGN not in job.checks:
+            raise OptionError(
+                f"--only or --skip leaves out {EXPECTED_DESIGN}, which --expect-design asks for"
+            )
 
 
 def _at_once(given: argparse.Namespace) -> int:

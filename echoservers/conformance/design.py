@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ..catalogue import MODELS, PREFORK, SPELLED_BY_ALIAS
 from ..errors import OptionError
 from ..hints import did_you_mean
-from ..targets.watch import Snapshot, Watch, newest_task
+from ..targets.watch import CannotWatch, Snapshot, Watch, newest_task
 from .crowd import Crowd
 from .engine import BOTH, check
 from .leaks import settle, watch_over
@@ -127,9 +127,10 @@ def expected(subject: Subject) -> None:
     if wanted is None:
         raise CheckSkipped("no design was asked for")
     wanted = neutral_name(wanted)
-    seen = seen_design(subject)
-    if seen.name is None:
-        raise CheckSkipped(seen.evidence)
+    try:
+        seen = seen_design(subject)
+    except (CheckSkipped, CannotWatch) as why:  # who asks for it is not to take it for granted
+        seen = Design(None, str(why))
     alike = {EVENT_LOOP, ITERATIVE} if not subject.target.is_stream else set()
     if seen.name != wanted and not {seen.name, wanted} <= alike:
         raise CheckFailed(wanted, str(seen))

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 from ..errors import EchoServersError
 from .usage import descendants
 
-__all__ = ["CannotWatch", "Memory", "Process", "Snapshot", "Thread", "Watch", "newest_task"]
+__all__ = ["CannotWatch", "Memory", "Process", "Snapshot", "Thread", "Watch"]
+__all__ += ["need_psutil", "newest_task"]
 
 
 LOOK_AGAIN = 0.005
@@ -158,6 +159,20 @@ class Snapshot(NamedTuple):
         }
 
 
+def need_psutil() -> Any:
+    """The module psutil.
+
+    :raises CannotWatch: it is missing.
+    """
+    try:
+        import psutil
+    except ImportError:
+        raise CannotWatch(
+            "to look at processes needs psutil: pip install 'echoservers[lab]'"
+        ) from None
+    return psutil
+
+
 class Watch:
     """Looks at all that a supervisor has started.
 
@@ -166,13 +181,7 @@ class Watch:
     """
 
     def __init__(self, supervisor_pid: int) -> None:
-        try:
-            import psutil
-        except ImportError:
-            raise CannotWatch(
-                "to look at processes needs psutil: pip install 'echoservers[lab]'"
-            ) from None
-        self._psutil: Any = psutil
+        psutil = self._psutil = need_psutil()
         try:
             self._supervisor: Any = psutil.Process(supervisor_pid)
         except psutil.Error as error:
