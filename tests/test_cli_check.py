@@ -306,6 +306,18 @@ def test_why_checks_were_not_made_is_told_beside_a_file_that_is_lost(folder: Pat
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("arguments", [("gevent-tcp",), ("tcp", "gevent-tcp", *FEW)])
+def test_a_mode_that_is_not_available_here_is_3(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "gevent", None)
+    assert main(["check", *arguments]) == 3
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("echoservers: error: gevent-tcp is not available: ")
+    assert shown.err.count("\n") == 1
+
+
 def test_of_many_one_that_cannot_be_reached_is_3_and_costs_no_other(folder: Path) -> None:
     done = check("tcp", "unix:///none", *FEW, "--json", str(folder / "out.json"))
     assert done.returncode == 3

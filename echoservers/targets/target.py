@@ -7,7 +7,7 @@ from typing import NamedTuple, Self
 
 from ..addresses import STREAMS, parse_endpoint
 from ..catalogue import TRANSPORTS
-from ..errors import ModeNotAvailable, OptionError
+from ..errors import OptionError, TargetError
 from ..registry import clients_at_once, parse_mode_spec
 
 __all__ = ["COMMAND_TRANSPORTS", "Level", "Target"]
@@ -76,11 +76,12 @@ class Target(NamedTuple):
     def of_mode(cls, spec: str, name: str | None = None) -> Self:
         """A server of this package in the mode that *spec* says.
 
-        :raises EchoServersError: there is no such mode or option, or not on this system.
+        :raises TargetError: it is not available on this system.
+        :raises EchoServersError: there is no such mode or option.
         """
         mode, _ = parse_mode_spec(spec)
         if not mode.available:
-            raise ModeNotAvailable(f"{mode.name} is not available: {mode.reason}")
+            raise TargetError(f"{mode.name} is not available: {mode.reason}")
         arguments: tuple[str, ...] = ("--mode", spec)
         if TRANSPORTS[mode.transport].port:
             arguments += ("--host", "{host}", "--port", "{port}")
