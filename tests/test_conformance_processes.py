@@ -147,6 +147,41 @@ def test_a_server_of_which_there_can_be_but_one_passes(folder: Path) -> None:
     assert [(result.outcome, result.got) for result in report.results] == [(Outcome.PASS, "")] * 5
 
 
+STARTS = """\
+import os, sys
+print(f"[{os.getpid()}] starting on", *sys.argv[1:], file=sys.stderr)
+"""
+ENDS = GOOD.replace("Server((", "try:\n    Server((") + "except OSError as error:\n    "
+
+
+@pytest.mark.parametrize(
+    ("reason", "got"),
+    [
+        ("raise SystemExit(1)", "status 1 and no message but what the first instance says, too: "),
+        ("raise SystemExit('\\n\\n')", "status 1 and no message but what the first"),
+        ("raise SystemExit(error)", ""),
+        ("print(error); print('\\nGoodbye!' * 9); raise SystemExit(1)", ""),
+    ],
+)
+def test_what_a_first_instance_says_too_is_no_reason(folder: Path, reason: str, got: str) -> None:
+    write(folder, server=STARTS + ENDS + reason)
+    target = Target.of_command(f"{sys.executable} -I -S {folder}/server.py {{port}}")
+    (result,) = _report(target, ["processes.second-instance-says"]).results
+    assert result.outcome is (Outcome.FAIL if got else Outcome.PASS)
+    assert got in result.got
+
+
+def test_a_second_instance_that_goes_on_is_told_with_the_time_it_had(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "FAIL_TIME", 0.3)
+    write(folder, server=ENDS + "import signal; signal.pause()")
+    target = Target.of_command(f"{sys.executable} -I -S {folder}/server.py {{port}}")
+    (result,) = _report(target, ["processes.second-instance"]).results
+    assert result.expected == "its end within 0.3 s"
+    assert result.got == "it goes on"
+
+
 def test_an_error_of_before_hides_no_reply() -> None:
     with (
         OpenSocket(socket.AF_INET, socket.SOCK_DGRAM) as server,
