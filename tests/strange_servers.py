@@ -103,6 +103,56 @@ def failed(results: list[Result]) -> dict[str, str]:
     }
 
 
+_NO_PORTS = dict.fromkeys(("datagrams.low-ports", "datagrams.own-port"), "has no ports")
+_INSTANCES = (
+    "processes.second-instance",
+    "processes.second-instance-says",
+    "processes.first-instance",
+)
+_CANNOT_BE = {
+    "udp": {"datagrams.low-ports": "needs root|is taken here"},
+    "unix-datagram": _NO_PORTS,
+    "raw": {
+        **_NO_PORTS,
+        "datagrams.from-where-asked": "raw IP has no ports",
+        **dict.fromkeys(_INSTANCES, "raw sockets may have the same address"),
+    },
+}
+"""By transport: checks that may be skipped, and what is said then."""
+
+_TAKE_LONG = ("asyncio-tls", "uvloop-tls", "thread-pool-tls", "prethreading-tls")
+"""Modes whose memory may grow for dozens of rounds without a leak: a heap that is swept now and
+then, or the pools of many threads.  On a busy machine they may take more than the time there is."""
+
+_STAY = {
+    "processes": "processes.children",
+    "threads": "processes.threads",
+    "descriptors": "processes.descriptors",
+    "bytes of memory": "processes.memory",
+}
+
+
+def wrongly_skipped(target: Target, results: list[Result]) -> dict[str, str]:
+    """The checks that were skipped, and why, but for those that
+
+    - cannot be made over the transport, or by a user who is not root,
+    - say which other check has failed instead, or
+    - look for a leak of memory in one of `_TAKE_LONG`.
+    """
+    cannot_be = dict(_CANNOT_BE.get(target.transport, {}))
+    if (target.mode or "").partition(":")[0].removeprefix("prefork-") in _TAKE_LONG:
+        cannot_be["processes.memory"] = "take more than the time for this check"
+    failures = failed(results)
+    return {
+        result.check.id: result.got
+        for result in results
+        if result.outcome is Outcome.SKIP
+        and not re.search(cannot_be.get(result.check.id, "(?!)"), result.got)
+        and result.got.rpartition("; see ")[2] not in failures
+        and _STAY.get(result.got.partition(" stay, and ")[0]) not in failures
+    }
+
+
 def _constant(text: str, name: str) -> str | None:
     """The string after *name*, which may be in several pieces."""
     found = re.search(rf'\b{name}\b[\s=(]*((?:"[^"]*"[\s\\]*)+)', text)

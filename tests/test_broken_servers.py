@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from check_samples import result
 from echoservers.cli import main
-from echoservers.conformance import CHECKS, Result, clients
-from strange_servers import Strange, checked, failed, strange_servers
+from echoservers.conformance import CHECKS, Outcome, Result, clients
+from echoservers.targets import Target
+from strange_servers import Strange, checked, failed, strange_servers, wrongly_skipped
 
 SCALE = 0.5
 """Of the time limits: most of the time goes by in waiting for answers that never come."""
@@ -63,13 +65,41 @@ def test_the_tables_of_the_documentation_show_them() -> None:
     assert page == kept, "run: python docs/broken_servers.py"
 
 
-def complaints_of(broken: Strange, results: list[Result]) -> list[str]:
+def complaints_of(broken: Strange, target: Target, results: list[Result]) -> list[str]:
     """Where *results* are not what the server's file says."""
-    failures = failed(results)
-    return [f"{broken.path.name} passes {name}" for name in broken.fails - set(failures)] + [
-        f"{broken.path.name} fails {name}: {failures[name]}"
-        for name in set(failures) - broken.fails
+    failures, skipped = failed(results), wrongly_skipped(target, results)
+    return [
+        *(f"{broken.path.name} passes {name}" for name in broken.fails - set(failures)),
+        *(f"{broken.path.name} fails {n}: {failures[n]}" for n in set(failures) - broken.fails),
+        *(f"{broken.path.name} is not held to {name}: {why}" for name, why in skipped.items()),
     ]
+
+
+TIME = "so many connections take more than the time for this check"
+
+
+@pytest.mark.parametrize(
+    ("mode", "name", "why", "is_wrong"),
+    [
+        ("tcp", "processes.memory", "to look at processes needs psutil", True),
+        ("tcp", "processes.memory", TIME, True),
+        ("asyncio-tls", "processes.memory", TIME, False),
+        ("asyncio-tls", "processes.descriptors", TIME, True),
+        ("tcp", "processes.memory", "descriptors stay, and bytes of memory with them", True),
+        ("tcp", "processes.memory", "threads stay, and bytes of memory with them", False),
+        ("tcp", "bytes.no-commands", "two are not answered; see streams.stays-open", True),
+        ("tcp", "bytes.no-commands", "the threads are at fault; see processes.threads", False),
+        ("udp", "datagrams.low-ports", "to send from port 7 needs root", False),
+        ("unix-datagram", "datagrams.own-port", "unix-datagram has no ports", False),
+        ("udp", "datagrams.own-port", "udp has no ports", True),
+    ],
+)
+def test_a_check_is_skipped_for_a_known_reason_alone(
+    mode: str, name: str, why: str, is_wrong: bool
+) -> None:
+    results = [result("processes.threads", Outcome.FAIL), result(name, Outcome.SKIP, got=why)]
+    skipped = wrongly_skipped(Target.of_mode(mode), results)
+    assert skipped == ({name: why} if is_wrong else {})
 
 
 @pytest.mark.slow
@@ -84,8 +114,8 @@ def test_it_fails_what_names_its_fault_and_no_more(batch: list[Strange], tmp_pat
         ]
     complaints = []
     for broken, target, run in zip(batch, targets, runs, strict=True):
-        if complaints_of(broken, run.result()):
+        if complaints_of(broken, target, run.result()):
             # So many at a time take the processors from each other: now it has them alone.
             results = checked(target, broken.level, lines=broken.lines, design=broken.design)
-            complaints += complaints_of(broken, results)
+            complaints += complaints_of(broken, target, results)
     assert complaints == []

@@ -8,6 +8,7 @@ import pytest
 from chosen_modes import SHARE
 from echoservers.conformance import Subject, check_target, clients, select_checks
 from echoservers.targets import Target
+from strange_servers import wrongly_skipped
 
 ALWAYS = ("threading-tcp", "udp")
 """Where the coverage is measured, these show what the checks do; the others would measure each
@@ -29,4 +30,5 @@ def test_it_passes_every_check(name: str, monkeypatch: pytest.MonkeyPatch) -> No
     with Subject(target, target.level) as subject:
         report = check_target(subject, select_checks(target, target.level))
     assert [(r.check.id, r.expected, r.got) for r in report.failed] == []
+    assert wrongly_skipped(target, report.results) == {}
     assert report.results
