@@ -62,9 +62,10 @@ def test_modes_of_ours(spec: str) -> None:
     model = spec.partition(":")[0].rpartition("-")[0]
     model = model.removesuffix("-unix")
     expected = neutral_name(model or "iterative")
-    # On a busy machine one look may be blurred; what is named wrongly is so at each.
-    looks = (_seen(Target.of_mode(spec)) for _ in range(3))
-    assert expected in looks
+    looks = [_seen(Target.of_mode(spec))]
+    if looks != [expected]:  # on a busy machine a look may be blurred, but not two of three
+        looks += [_seen(Target.of_mode(spec)) for _ in range(2)]
+    assert looks.count(expected) > len(looks) / 2
 
 
 @pytest.mark.parametrize("command", PROGRAMS, ids=lambda command: command.split()[0])
