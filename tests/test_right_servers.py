@@ -76,6 +76,7 @@ the port of a service, as it goes on with those of the others, be there none."""
 XINETD_DOES_NOT_OVER_UDP = (
     "datagrams.large",
     "datagrams.largest",
+    "datagrams.interleaved",
     "datagrams.burst",
     "datagrams.low-ports",
     "datagrams.own-port",

@@ -5,7 +5,7 @@ import socket
 import sys
 import time
 
-FAILS = "datagrams.burst"
+FAILS = "datagrams.interleaved datagrams.burst"
 TRANSPORT = "udp"
 
 port = int(sys.argv[1])
