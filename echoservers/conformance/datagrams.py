@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..addresses import parse_endpoint
 from .engine import DATAGRAM, RFC_862, check
+from .forged import ForgedSocket
 from .open_socket import OpenSocket, loopback_address, open_socket
 from .peer import CheckFailed, CheckSkipped, Peer, shown
 from .subject import ENDING, Subject
@@ -28,6 +29,12 @@ DISCARD = 9
 
 LOST = 0.5
 """Seconds after which a datagram or its reply is taken for lost."""
+
+LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+"""The address that is asked, where all of them are named."""
+
+SECOND_ADDRESS = "127.0.0.2"
+"""Where a server is, too, that is bound to all addresses of this machine."""
 
 TRIES = 4
 """How often a client asks that has to be sure."""
@@ -98,8 +105,12 @@ def from_where_asked(subject: Subject) -> None:
     if not _replies(subject, peer, 1):
         raise CheckFailed("a reply", "none")
     asked, replied = peer.sides()
+    if asked[0] in LOOPBACK:
+        asked = (LOOPBACK[asked[0]], *asked[1:])
     if asked != replied:
         raise CheckFailed(f"a reply from {_place(asked)}", f"one from {_place(replied)}")
+    if isinstance(asked, tuple) and (asked[0] == "::1" or asked[0].startswith("127.")):
+        _replies_from(subject, (SECOND_ADDRESS, asked[1]))
 
 
 @check(RFC_862, DATAGRAM)
@@ -238,6 +249,22 @@ def _replies(subject: Subject, peer: Peer, most: int, patience: float | None = N
     return found
 
 
+def _replies_from(subject: Subject, address: tuple[str, int]) -> None:
+    """See replies come from *address*, if the server is there: it need not be.
+
+    :raises CheckFailed: one comes from elsewhere.
+    """
+    peer = subject.connect(f"udp://{address[0]}:{address[1]}")
+    for _ in range(TRIES):
+        with contextlib.suppress(CheckFailed):  # a system without the address
+            peer.say(b"and where are you here?\n")
+        if _replies(subject, peer, 1):
+            _, replied = peer.sides()
+            if replied != address:
+                raise CheckFailed(f"a reply from {_place(address)}", f"one from {_place(replied)}")
+            return
+
+
 def _unanswered(
     subject: Subject, waiting: Sequence[Peer], questions: Mapping[Peer, bytes]
 ) -> list[Peer]:
@@ -310,8 +337,27 @@ def _sender(subject: Subject, port: int) -> OpenSocket:
         if error.errno == errno.EACCES:
             needed = "root or the capability CAP_NET_BIND_SERVICE"
             raise CheckSkipped(f"to send from port {port} needs {needed}") from None
-        raise CheckSkipped(f"port {port} is taken here: {error.strerror}") from None
+        if host and port == sock.target[1]:
+            return _forger(subject, (host, port), sock.target)
+        raise CheckSkipped(f"port {port} is taken here, be it by the server itself") from None
     return sock
+
+
+def _forger(subject: Subject, source: tuple[str, int], target: tuple[str, int]) -> OpenSocket:
+    """A sender from *source*, which a server has that is bound to all addresses.
+
+    What it answers comes to itself, and is answered: it is to be one that can be ended.
+
+    :raises CheckSkipped: there can be none.
+    """
+    taken = f"the server itself has port {source[1]}, at all addresses"
+    if subject.running.pid is None:
+        raise CheckSkipped(f"{taken}: it might answer itself for ever")
+    try:
+        return ForgedSocket(source, target)
+    except PermissionError:
+        needed = "root or the capability CAP_NET_RAW"
+        raise CheckSkipped(f"{taken}: to send from there needs {needed}") from None
 
 
 def _are_ignored(subject: Subject, senders: Sequence[OpenSocket]) -> None:
@@ -336,7 +382,7 @@ def _hear_nothing(senders: Sequence[OpenSocket], seconds: float) -> None:
             sender = by_descriptor[descriptor]
             if events & select.POLLERR:  # somebody else's: the error of what was sent before
                 sender.take_errors()
-            if events & select.POLLIN:
+            if events & select.POLLIN and sender.has_reply():
                 raise CheckFailed(f"no reply to port {sender.getsockname()[1]}", "one")
 
 

@@ -37,6 +37,10 @@ class OpenSocket(socket.socket):
         data, self.source = self.recvfrom(size, flags)
         return data
 
+    def has_reply(self) -> bool:
+        """Whether the next datagram, which is there, is for this socket: always."""
+        return True
+
     def take_errors(self) -> None:
         """Take the errors that there are, so that it is told of the next thing that comes."""
         with contextlib.suppress(OSError):

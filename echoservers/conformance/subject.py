@@ -127,12 +127,13 @@ class Subject:
         """Close the connections of all clients."""
         self._peers.close()
 
-    def connect(self) -> Peer:
+    def connect(self, endpoint: str | None = None) -> Peer:
         """Another client; it is closed after the check at the latest.
 
+        :param endpoint: another of the same server's.
         :raises CheckFailed: the server takes none.
         """
-        return self._peer(self.running, self._habits)
+        return self._peer(endpoint or self.running.endpoint, self._habits)
 
     def answers(self, message: bytes) -> None:
         """See a fresh client get the words of *message* back, whatever is around them.
@@ -265,11 +266,11 @@ class Subject:
 
     def peer_of(self, running: RunningTarget) -> Peer:
         """A client of *running*; it is closed after the check at the latest."""
-        return self._peer(running, Habits())
+        return self._peer(running.endpoint, Habits())
 
-    def _peer(self, running: RunningTarget, habits: Habits) -> Peer:
+    def _peer(self, endpoint: str, habits: Habits) -> Peer:
         return self._peers.enter_context(
-            Peer(running.endpoint, self.patience, self.deadline, habits, self._slowness)
+            Peer(endpoint, self.patience, self.deadline, habits, self._slowness)
         )
 
     def _restart(self) -> None:
