@@ -3,15 +3,18 @@
 Their messages say whose they are, so that one that comes to the wrong client shows.
 """
 
+import functools
 import re
 import socket
 
 from ..targets import Level
 from .engine import check
+from .failures import difference
 from .manners import KNOCK_AGAIN
-from .messages import MIB
+from .messages import LINE, MIB
 from .peer import CheckFailed, Peer, shown
 from .subject import STALL, Subject
+from .together import exchange
 
 UNP_DESIGNS = "UNP vol. 1, ch. 30"
 CSAPP_CONCURRENCY = "CS:APP 12.1-12.3"
@@ -28,6 +31,15 @@ is no room the next attempt is after 1 s (RFC 6298, 2.1).  A slow server does no
 
 TOGETHER = 32
 """Clients at the same time: more than a pool of workers has."""
+
+BUSY = 16
+"""Clients of them that then have much on its way: it is a MiB together."""
+
+MUCH = 65536
+"""Bytes: the pipes to a process behind a server hold as much, which may write before it reads."""
+
+OTHERS = b"~" * (LINE - 1) + b"\n"
+"""A line whose bytes are in no other."""
 
 CROWD = 300
 """Idle clients, all of which have been served: more than a server does by hand."""
@@ -101,11 +113,18 @@ def half_a_line(subject: Subject) -> None:
 
 @check(CSAPP_CONCURRENCY, level=Level.POOL)
 def never_reads(subject: Subject) -> None:
-    """A client that sends and never reads does not keep another one waiting."""
+    """A client that does not read keeps nobody waiting, and gets nothing of theirs when it does."""
     peer = subject.connect()
     peer.stuff(16 * MIB, STALL)
     subject.serves()
-    peer.leave()
+    # One buffer for all, in the middle of an answer: now it has another client's bytes.
+    exchange({subject.connect(): OTHERS * (MUCH // LINE)}, subject.patience)
+    for data in peer.rest():
+        if (where := data.find(OTHERS[:1])) >= 0:
+            raise CheckFailed(
+                "a client to get what it has sent",
+                f"what another one has: {shown(data[where:])}",
+            )
 
 
 @check("The C10K problem", level=Level.CONCURRENT)
@@ -144,6 +163,28 @@ def _together(subject: Subject, count: int) -> None:
             raise CheckFailed(f"both halves of what client {number} has sent", shown(heard))
         _own(number, heard)
     _own(0, peers[0].overhear(PAUSE))
+    if not any(peer.has_ended for peer in peers):
+        _much_together(subject, peers[:BUSY])
+
+
+def _much_together(subject: Subject, peers: list[Peer]) -> None:
+    # A server with one buffer for all overwrites what another client is to get.
+    messages = {peer: _own_lines(number) for number, peer in enumerate(peers)}
+    came = exchange(messages, subject.patience)
+    wrong = [peer for peer in peers if came[peer] != messages[peer]]
+    for peer in wrong:
+        _own(peers.index(peer), came[peer])
+    if wrong:  # with its own bytes alone, but not all of them: is that so without the others?
+        message, got = messages[wrong[0]], came[wrong[0]]
+        alone = subject.connect()
+        if exchange({alone: message}, subject.patience)[alone] == message:
+            raise difference(message, got, 0)
+
+
+@functools.cache
+def _own_lines(number: int) -> bytes:
+    """Much of client *number*: lines that each say so at both ends."""
+    return b"".join(b"<%03d-%053d-%03d>\n" % (number, line, number) for line in range(MUCH // LINE))
 
 
 def _own(number: int, heard: bytes) -> None:

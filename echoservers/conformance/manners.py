@@ -145,6 +145,18 @@ class Client(EchoClient):
         self.patience = kept
         return len(data) - len(self._outgoing)
 
+    @property
+    def wants(self) -> int:
+        """The events that let `swap` go on, for a wait of your own."""
+        return self._both() | (select.POLLOUT if getattr(self._socket, "unsent", False) else 0)
+
+    def swap(self, size: int) -> bytes | None:
+        """Send what can be sent now of what was offered, and read at most *size* bytes of what
+        is there; None: nothing yet.
+        """
+        self._write_some()
+        return self._read_some(size)
+
     def trickle(self, pieces: Iterable[bytes]) -> None:
         """Send *pieces* one by one, with time to answer each; what is answered is kept."""
         kept, answers = self.patience, b""

@@ -7,6 +7,7 @@ expected and what came.
 import contextlib
 import socket
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from .failures import CheckFailed, CheckSkipped, difference, missing, reason_of, shown
@@ -180,12 +181,18 @@ class Peer(Client):
 
     def leave(self) -> None:
         """End the input and read the rest: a close with answers unread would be a reset."""
+        for _ in self.rest():
+            pass
+
+    def rest(self) -> Iterator[bytes]:
+        """End the input, and give what comes, piece by piece, until nothing more does."""
         self._outgoing = memoryview(b"")
         self.has_ended = True
-        with contextlib.suppress(CheckFailed, OSError):
+        with contextlib.suppress(OSError):
             with contextlib.suppress(BlockingIOError):  # TLS: its end goes out while we read
                 self._socket.shutdown(socket.SHUT_WR)
-            self.expect_end(ignore=True)
+            while data := self.receive():
+                yield data
 
     # --- inside ------------------------------------------------------------------------
 
