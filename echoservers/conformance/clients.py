@@ -3,6 +3,7 @@
 Their messages say whose they are, so that one that comes to the wrong client shows.
 """
 
+import contextlib
 import functools
 import re
 import socket
@@ -12,7 +13,7 @@ from .engine import check
 from .failures import difference
 from .manners import KNOCK_AGAIN
 from .messages import LINE, MIB
-from .peer import CheckFailed, Peer, shown
+from .peer import CheckFailed, CheckSkipped, Peer, shown
 from .subject import STALL, Subject
 from .together import exchange
 
@@ -29,6 +30,9 @@ QUEUED = 0.5
 """Seconds for the system to put a client into the queue: it takes microseconds, and where there
 is no room the next attempt is after 1 s (RFC 6298, 2.1).  A slow server does not matter."""
 
+SILENT = {Level.POOL: 1, Level.CONCURRENT: WAITING}
+"""Clients that say nothing, by level: a wait for each of them is too long for all together."""
+
 TOGETHER = 32
 """Clients at the same time: more than a pool of workers has."""
 
@@ -43,6 +47,9 @@ OTHERS = b"~" * (LINE - 1) + b"\n"
 
 CROWD = 300
 """Idle clients, all of which have been served: more than a server does by hand."""
+
+MESSAGES = 64
+"""Of the busy client beside them."""
 
 ONE_AFTER_THE_OTHER = 2000
 """Connections: twice as many as a process may by default have open descriptors."""
@@ -99,8 +106,9 @@ def many_together(subject: Subject) -> None:
 
 @check(CSAPP_CONCURRENCY, level=Level.POOL)
 def silent(subject: Subject) -> None:
-    """A client that says nothing does not keep another one waiting."""
-    subject.connect()
+    """Clients that say nothing do not keep another one waiting."""
+    for _ in range(SILENT[subject.level]):
+        subject.connect()
     subject.serves()
 
 
@@ -129,10 +137,18 @@ def never_reads(subject: Subject) -> None:
 
 @check("The C10K problem", level=Level.CONCURRENT)
 def crowd(subject: Subject) -> None:
-    """Beside 300 clients that have been served and stay, another one is served."""
+    """Beside 300 clients that have been served and stay, others are served, again and again."""
+    busy = None
+    with contextlib.suppress(CheckSkipped):  # a server may answer one message of each
+        busy = subject.dialogue()
     for number in range(CROWD):
         subject.connect().ask(b"client %d stays\n" % number)
     subject.serves()
+    if busy is None:
+        return
+    for number in range(MESSAGES):
+        busy.say(b"message %d of a busy client\n" % number)
+        busy.hear(b"message %d of a busy client\n" % number)
 
 
 def _come_and_go(subject: Subject) -> None:
