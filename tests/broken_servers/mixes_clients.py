@@ -4,7 +4,7 @@ import socket
 import sys
 import threading
 
-FAILS = "clients.two-together clients.many-together"
+FAILS = "clients.two-together clients.many-together clients.crowd"
 
 connection = None
 
