@@ -16,6 +16,12 @@ __all__ = ["Visit", "VisitError", "understands", "visit", "worker_names"]
 
 Key = TypeVar("Key")
 
+LONGEST_ANSWER = 1000
+"""Bytes of a line, from which on it is none: one that is an answer has under a hundred."""
+
+LATEST = 1e12
+"""Seconds on a clock that runs since the system's start, from which on they are no time."""
+
 
 class VisitError(Exception):
     """A visit that went wrong; the message says how."""
@@ -39,44 +45,62 @@ def _open(endpoint: str, timeout: float) -> EchoClient:
 
 
 def understands(endpoint: str, timeout: float) -> bool:
-    """Whether the server at *endpoint* does work and tells who did it."""
+    """Whether the server at *endpoint* does work and tells who did it, within *timeout* seconds."""
     try:
         with _open(endpoint, timeout) as client:
-            return _ask(client, 0, b"tell wait 0\n") is not None
+            return _ask(client, 0, b"tell wait 0\n", time.monotonic(), timeout) is not None
     except (OSError, VisitError):
         return False
 
 
 def visit(
-    endpoint: str, order: bytes, *, clients: int, visits: int, requests: int, timeout: float
+    endpoint: str,
+    order: bytes,
+    *,
+    clients: int,
+    visits: int,
+    requests: int,
+    timeout: float,
+    seconds: float,
 ) -> list[Visit]:
     """Let *clients* at once ask what *order* says; in the order in which they were served.
+
+    The first request of a connection is sent, as its client sees it, when the client sets out
+    to connect: a TLS handshake needs a worker, and is part of what it is waited for.
 
     :param visits: connections that each client makes, one after the other.
     :param requests: how often it asks in each.
     :param timeout: seconds until an answer must have come.
-    :raises VisitError: somebody was not answered, or not as it should be.
+    :param seconds: until all of it must be over.
+    :raises VisitError: somebody was not answered, or not as it should be, or it took too long.
     """
-    together = threading.Barrier(clients)
+    together = threading.Event()
     done: list[Visit] = []
     failures: list[str] = []
+    deadline = time.monotonic() + seconds
 
     def serve(number: int) -> None:
+        together.wait()
         try:
-            for connection in range(visits):
+            for _ in range(visits):
+                begun = time.monotonic()
                 with _open(endpoint, timeout) as client:
-                    if not connection:
-                        together.wait(timeout)  # all begin when all are connected
-                    done.extend(_ask(client, number, order) for _ in range(requests))
+                    for _ in range(requests):
+                        if failures:
+                            return
+                        if time.monotonic() > deadline:
+                            raise VisitError(f"not all visits were over within {seconds:g} s")
+                        done.append(_ask(client, number, order, begun, timeout))
+                        begun = time.monotonic()
         except (OSError, VisitError) as error:
             failures.append(str(error))
-            together.abort()
-        except threading.BrokenBarrierError:
-            failures.append(f"not all clients were connected within {timeout:g} s")
 
     threads = [threading.Thread(target=serve, args=(n,), daemon=True) for n in range(clients)]
-    for thread in threads:
-        thread.start()
+    try:
+        for thread in threads:
+            thread.start()
+    finally:
+        together.set()
     for thread in threads:
         thread.join()
     if failures:
@@ -84,24 +108,33 @@ def visit(
     return sorted(done, key=lambda visit: visit.begin)
 
 
-def _ask(client: EchoClient, number: int, order: bytes) -> Visit:
+def _ask(client: EchoClient, number: int, order: bytes, sent: float, timeout: float) -> Visit:
     """One request and its answer.
 
-    :raises VisitError: it is not the answer of a worker that tells who it is.
+    :param sent: when the client began to wait, its handshake included.
+    :raises VisitError: it is not the answer of a worker that tells who it is, or has no end.
+    :raises OSError: it did not come.
     """
-    sent = time.monotonic()
+    deadline = time.monotonic() + timeout
+    client.timeout = timeout
     client.send(order)
     answer = b""
-    while not answer.endswith(b"\n"):
+    while b"\n" not in answer and len(answer) < LONGEST_ANSWER:
+        client.timeout = deadline - time.monotonic()
+        if client.timeout <= 0:
+            raise VisitError(f"{order!r} was not answered with a line within {timeout:g} s")
         data = client.receive()
         if not data:
             raise VisitError(f"the server closed the connection before it answered {order!r}")
         answer += data
+    received = time.monotonic()
     words = answer.split()
-    with contextlib.suppress(ValueError, IndexError):
-        if words[0] == b"told":
-            who, when = map(int, words[1:3]), map(float, words[3:5])
-            return Visit(number, sent, time.monotonic(), *who, *when)
+    if len(words) == 5 and words[0] == b"told" and answer.endswith(b"\n"):
+        with contextlib.suppress(ValueError):
+            pid, thread = map(int, words[1:3])
+            begin, end = map(float, words[3:])
+            if 0 <= begin <= end < LATEST:  # and no NaN
+                return Visit(number, sent, received, pid, thread, begin, end)
     raise VisitError(f"{order!r} was answered with {answer[:80]!r}")
 
 

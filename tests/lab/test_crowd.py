@@ -300,6 +300,25 @@ def test_visits_that_fail_are_told(name: str, monkeypatch: pytest.MonkeyPatch) -
     assert sample.error == "the server: it closed the connection"
 
 
+@pytest.mark.parametrize(("name", "requests"), [("fairness", 1), ("timeline", 3)])
+def test_there_is_time_for_all_the_work_that_is_ordered(
+    name: str, requests: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {}
+
+    def remember(_endpoint: str, _order: bytes, **how: Any) -> list[Visit]:
+        asked.update(how)
+        raise VisitError("enough")
+
+    monkeypatch.setattr(workers, "visit", remember)
+    parameters = {"clients": 4, "connections": 8, "milliseconds": 2000.0}
+    sample = measure(name, Bench("tcp://127.0.0.1:1"), requests=requests, **parameters)
+    assert sample.error == "the server: enough"
+    work = 4 * 2.0 * asked["visits"] * asked["requests"]
+    assert asked["timeout"] > work
+    assert asked["seconds"] > work
+
+
 def visits_of_two_workers(*_: object, **__: object) -> list[Visit]:
     return [
         Visit(**{**dict.fromkeys(Visit._fields, 0), "pid": 1, "thread": n % 2,

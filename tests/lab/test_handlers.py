@@ -49,7 +49,9 @@ def test_computing_takes_the_time_of_a_processor() -> None:
 def test_visits_are_those_of_the_workers(folder: Path) -> None:
     with serving("threading-tcp", folder, WorkHandler) as server:
         order = b"tell wait 1\n"
-        found = visit(server.endpoint(), order, clients=3, visits=2, requests=2, timeout=20)
+        found = visit(
+            server.endpoint(), order, clients=3, visits=2, requests=2, timeout=20, seconds=60
+        )
         assert understands(server.endpoint(), 20)
     assert len(found) == 12
     assert sorted({v.client for v in found}) == [0, 1, 2]
@@ -62,7 +64,10 @@ def test_a_plain_echo_server_does_not_understand(folder: Path) -> None:
     with serving("threading-tcp", folder) as server:
         assert not understands(server.endpoint(), 20)
         with pytest.raises(VisitError, match="was answered with b'tell"):
-            visit(server.endpoint(), b"tell wait 1\n", clients=2, visits=1, requests=1, timeout=20)
+            visit(
+                server.endpoint(), b"tell wait 1\n",
+                clients=2, visits=1, requests=1, timeout=20, seconds=60,
+            )  # fmt: skip
     assert not understands(server.endpoint(), 1)  # nobody is there any more
 
 

@@ -17,20 +17,19 @@ UNKNOWN = (
     " would be missing in it"
 )
 
+VISITS_TIME = 60.0
+"""Seconds for all clients of a cell besides their work; a thousand connections take about one."""
+
+BUSY = 4
+"""How many times as long the work may take as for one worker alone, on a busy machine."""
+
 MOST_SHOWN = 64  # workers in a picture: of a thread or a process a client there are hundreds
 
 
 def _measure_fairness(bench: "Bench", parameters: Parameters) -> Sample:
     clients, connections = int(parameters["clients"]), int(parameters["connections"])
     try:
-        visits = visit(
-            bench.endpoint,
-            f"tell cpu {parameters['milliseconds']}\n".encode(),
-            clients=clients,
-            visits=-(-connections // clients),
-            requests=1,
-            timeout=bench.timeout,
-        )
+        visits = _visits(bench, parameters, "cpu", visits=-(-connections // clients), requests=1)
     except VisitError as error:
         return Sample(error=bench.explained(str(error)))
     places = [bench.worker_of(v.pid, v.thread) for v in visits]
@@ -62,14 +61,8 @@ def _measure_fairness(bench: "Bench", parameters: Parameters) -> Sample:
 
 def _measure_timeline(bench: "Bench", parameters: Parameters) -> Sample:
     try:
-        visits = visit(
-            bench.endpoint,
-            f"tell {parameters['work']} {parameters['milliseconds']}\n".encode(),
-            clients=int(parameters["clients"]),
-            visits=1,
-            requests=int(parameters["requests"]),
-            timeout=bench.timeout,
-        )
+        work, requests = str(parameters["work"]), int(parameters["requests"])
+        visits = _visits(bench, parameters, work, visits=1, requests=requests)
     except VisitError as error:
         return Sample(error=bench.explained(str(error)))
     sample = Sample({"makespan": _span(visits), "max": max(v.received - v.sent for v in visits)})
@@ -82,6 +75,26 @@ def _timeline_takes(parameters: Parameters) -> float:
     # Of one loop it is the whole work, of a thread for each client what one of them orders.
     work = int(parameters["clients"]) * int(parameters["requests"])
     return 0.1 + 0.5 * work * float(parameters["milliseconds"]) / 1000
+
+
+def _visits(
+    bench: "Bench", parameters: Parameters, work: str, *, visits: int, requests: int
+) -> list[Visit]:
+    """What every client of a cell was told.
+
+    :raises VisitError: as `visit` does.
+    """
+    clients, milliseconds = int(parameters["clients"]), float(parameters["milliseconds"])
+    alone = clients * visits * requests * milliseconds / 1000
+    return visit(
+        bench.endpoint,
+        f"tell {work} {milliseconds}\n".encode(),
+        clients=clients,
+        visits=visits,
+        requests=requests,
+        timeout=bench.timeout + BUSY * alone,
+        seconds=VISITS_TIME + BUSY * alone,
+    )
 
 
 def _span(visits: list[Visit]) -> float:
