@@ -24,7 +24,7 @@ __all__ = [
     "WrongReply",
     "answered",
     "burst",
-    "raise_descriptor_limit",
+    "descriptor_limit",
     "round_trips",
 ]
 
@@ -234,15 +234,11 @@ def round_trips(endpoint: str, number: int) -> list[float]:
     return took
 
 
-def raise_descriptor_limit() -> int:
-    """Let this process open as many descriptors as it may; how many that are."""
+def descriptor_limit() -> int:
+    """How many descriptors this process may open."""
     import resource
 
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-            soft = hard
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return 1 << 20 if soft == resource.RLIM_INFINITY else soft
 
 

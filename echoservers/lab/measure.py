@@ -17,6 +17,7 @@ from ..errors import OptionError
 from ..registry import parse_mode_spec, server_class
 from ..system import usable_cpus
 from ..targets import Target, TargetError
+from ..targets.limits import descriptors_for_others, descriptors_raised
 from . import results
 from .bench import Bench, CellError, prepared
 from .collect import Collection
@@ -43,6 +44,9 @@ __all__ = ["Listener", "Study", "Visit", "measure", "planned_visits", "reference
 CALIBRATED = ("closed", "churn")
 """Shapes whose pace the generator may set; of the others it is given."""
 
+
+DESCRIPTORS = 20_100
+"""Of each server at least, where the system allows it: the largest crowd, and its own."""
 
 STARTS = 2
 """Of a server before it is given up: the port that was free may be taken, and a machine that
@@ -87,7 +91,11 @@ def measure(
             server_class(parse_mode_spec(target.mode)[0].name)
     check_options(study)
     environment = describe(pinning)
-    with kept_on(pinning and pinning.generator):
+    # From the first to the last: else it would be the limit of a server where it comes in the
+    # random order, before or after the first crowd of ours.
+    with kept_on(pinning and pinning.generator), descriptors_raised(DESCRIPTORS):
+        most = descriptors_for_others()
+        environment["limits"]["nofile_servers"] = most if most >= 0 else None  # -1: no limit
         return _measure(study, listener, keep, pinning, environment)
 
 

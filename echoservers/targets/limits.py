@@ -6,9 +6,16 @@ For submissions of strangers run the whole in a container or on a machine of its
 
 import contextlib
 import resource
+from collections.abc import Iterator
 from typing import NamedTuple
 
-__all__ = ["MIB", "Limits", "descriptors_for_others", "raise_own_descriptors"]
+__all__ = [
+    "MIB",
+    "Limits",
+    "descriptors_for_others",
+    "descriptors_raised",
+    "raise_own_descriptors",
+]
 
 MIB = 2**20
 
@@ -41,7 +48,7 @@ class Limits(NamedTuple):
         ]
 
 
-_before_raise: int | None = None
+_for_others: int | None = None
 
 
 def raise_own_descriptors() -> None:
@@ -51,15 +58,36 @@ def raise_own_descriptors() -> None:
     the server.  A server is to have what it gets from a login: some close every descriptor
     that there could be, others use select(2), which knows 1,024.
     """
-    global _before_raise
+    global _for_others
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):  # no more than before then (macOS)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        _before_raise = soft
+        _for_others = soft
+
+
+@contextlib.contextmanager
+def descriptors_raised(least: int) -> Iterator[None]:
+    """Let this process open as many descriptors as it may for a while.
+
+    :param least: how many each program gets that is started meanwhile, if the system allows
+        so many; where it would have had more, it has those.
+    """
+    global _for_others
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before, others = _for_others, descriptors_for_others()
+    raise_own_descriptors()
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] == hard:
+        allowed = least if hard == resource.RLIM_INFINITY else min(least, hard)
+        _for_others = others if others == resource.RLIM_INFINITY else max(others, allowed)
+    try:
+        yield
+    finally:
+        _for_others = before
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def descriptors_for_others() -> int:
     """How many descriptors a program gets that is started here."""
-    if _before_raise is not None:
-        return _before_raise
+    if _for_others is not None:
+        return _for_others
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]

@@ -1,7 +1,6 @@
 """Crowds and bursts against servers that refuse, hang up, or answer as they should."""
 
 import contextlib
-import resource
 import socket
 import time
 from pathlib import Path
@@ -146,18 +145,6 @@ def test_a_crowd_where_nobody_listens_is_full() -> None:
     assert (len(idle), idle.is_full) == (0, True)
 
 
-def test_the_limit_of_descriptors_is_raised_as_far_as_it_may_be() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 900), hard))
-    try:
-        limit = crowd.raise_descriptor_limit()
-        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == hard
-        assert limit == (1 << 20 if hard == resource.RLIM_INFINITY else hard)
-        assert crowd.raise_descriptor_limit() == limit
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
 # --- the experiments that use them ------------------------------------------------------
 
 
@@ -273,7 +260,7 @@ def test_a_burst_that_is_late_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_more_clients_than_descriptors_are_not_tried(
     name: str, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(crowd, "raise_descriptor_limit", lambda: 256)
+    monkeypatch.setattr(crowd, "descriptor_limit", lambda: 256)
     sample = measure(name, Bench(nobody()), **{what: 500})
     assert sample.limited_by == "descriptors"
     assert "256" in sample.notes[0]

@@ -82,7 +82,7 @@ CHURN = Experiment(
 
 def _measure_idle(bench: "Bench", parameters: Parameters) -> Sample:
     wanted = int(parameters["connections"])
-    limit = crowd.raise_descriptor_limit()
+    limit = crowd.descriptor_limit()
     if wanted + SPARE_DESCRIPTORS > limit:
         note = (
             f"{wanted} connections need more than the {limit} descriptors that `ulimit -n` allows"
@@ -167,7 +167,7 @@ IDLE = Experiment(
 
 def _measure_backlog(bench: "Bench", parameters: Parameters) -> Sample:
     size = int(parameters["burst"])
-    limit = crowd.raise_descriptor_limit()
+    limit = crowd.descriptor_limit()
     if size + SPARE_DESCRIPTORS > limit:
         return Sample(notes=[f"`ulimit -n` allows {limit}"], limited_by="descriptors")
     arrivals = crowd.burst(bench.endpoint, size, RETRANSMITTED)
