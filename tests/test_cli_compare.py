@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from echoservers.lab.results import load
+from echoservers.lab.report import write_report
+from echoservers.lab.results import load, save
+from lab_sample import sample_results
 from support import PATIENCE, ROOT, children_of, state_of, wait_until
 
 TINY = ("--repeats", "1", "--duration", "0.1", "--warmup", "0.02", "--no-report")
@@ -143,6 +145,32 @@ def test_a_full_disk_is_said_in_one_line(tmp_path: Path) -> None:
     last = done.stderr.splitlines()[-1]
     assert "cannot save the results in made: File too large" in last
     assert "Traceback" not in done.stderr
+
+
+def test_a_full_disk_leaves_an_earlier_report_whole(tmp_path: Path) -> None:
+    import resource
+
+    def no_more() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, resource.RLIM_INFINITY))
+
+    made = tmp_path / "made"
+    made.mkdir()
+    write_report(sample_results(("churn", "timeline"), servers=3, seed=1), made)
+    save(sample_results(("churn", "timeline"), servers=4, seed=2), made)
+    earlier = {path: path.read_bytes() for path in made.rglob("*") if path.is_file()}
+    sizes = [len(content) for path, content in earlier.items() if "results" not in path.name]
+    assert min(sizes) < 30_000 < max(sizes)  # something can be written, but not all
+    unmeasured = {k: v for k, v in environment().items() if not k.startswith("COV")}
+    done = subprocess.run(
+        [sys.executable, "-m", "echoservers", "compare", "--replay", "made"],
+        cwd=tmp_path, env=unmeasured, capture_output=True, text=True, timeout=50,
+        preexec_fn=no_more, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    said = "cannot save the report in made: File too large; what was saved before is still there"
+    assert said in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert {path: path.read_bytes() for path in made.rglob("*") if path.is_file()} == earlier
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,11 @@ from .against import Comparison, compare_runs
 from .canvas import Picture
 from .caveats import about_experiment, about_run
 from .claims import Sentence
+from .files import replace_all
 from .plots import pictures_of
 from .results import Experiment, Results, Subject
 from .sentences import sentences_of
-from .tables import LEGEND, LIMITED, Table, tables_of, write_csv
+from .tables import LEGEND, LIMITED, Table, csv_of, tables_of
 from .units import count, scale_for
 from .view import constants, slug, unique
 
@@ -50,23 +51,20 @@ def write_report(results: Results, folder: Path, before: Results | None = None) 
     """
     sections = sections_of(results)
     comparison = compare_runs(before, results) if before is not None else None
-    page = render(results, sections, comparison)
-    written = [folder / PAGE]
-    for name in (PICTURES, TABLES):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+    files: dict[Path, bytes] = {}
     for section in sections:
         for picture in section.pictures:
-            files = {"svg": picture.svg.encode(), "png": picture.png}
-            for kind, content in files.items():
+            for kind, content in (("svg", picture.svg.encode()), ("png", picture.png)):
                 if content:
-                    written.append(folder / PICTURES / f"{picture.name}.{kind}")
-                    written[-1].write_bytes(content)
+                    files[folder / PICTURES / f"{picture.name}.{kind}"] = content
     tables = [table for section in sections for table in section.tables]
     tables += comparison.tables if comparison else []
-    written += [write_csv(table, folder / TABLES / f"{table.name}.csv") for table in tables]
+    for table in tables:
+        files[folder / TABLES / f"{table.name}.csv"] = csv_of(table).encode()
     # Last, so that a page never shows what is not there.
-    (folder / PAGE).write_text(page, encoding="utf-8")
-    return written
+    files[folder / PAGE] = render(results, sections, comparison).encode()
+    replace_all(files, f"the report in {folder}")
+    return list(reversed(files))
 
 
 def sections_of(results: Results) -> list[Section]:

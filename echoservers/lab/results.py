@@ -11,7 +11,6 @@ import dataclasses
 import io
 import json
 import math
-import os
 import time
 import types
 import typing
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import EchoServersError
+from .files import replace_all
 
 __all__ = [
     "CSV",
@@ -258,17 +258,18 @@ def make_folder(wanted: Path | None, default: Path) -> Path:
 
 
 def save(results: Results, folder: Path) -> None:
-    """Write both files of *results* into *folder*, each as a whole or not at all.
+    """Write both files of *results* into *folder*, as a whole or not at all.
 
     :raises OSError: they cannot be written; what was there before still is.
     """
     # What is still growing is written often, and ten times as fast without the indent.
     indent = 1 if results.finished else None
     text = json.dumps(results, default=vars, indent=indent, allow_nan=False, ensure_ascii=False)
-    _replace(folder / JSON, text + "\n")
     table = io.StringIO()
     csv.writer(table, lineterminator="\n").writerows(csv_rows(results))
-    _replace(folder / CSV, table.getvalue())
+    files = {folder / JSON: text + "\n", folder / CSV: table.getvalue()}
+    encoded = {path: content.encode() for path, content in files.items()}
+    replace_all(encoded, f"the results in {folder}")
 
 
 class Saver:
@@ -297,21 +298,6 @@ class Saver:
         if self.latest is not None:
             save(self.latest, self._folder)
             self._saved = time.monotonic()
-
-
-def _replace(path: Path, text: str) -> None:
-    new = path.with_name(path.name + ".new")
-    try:
-        new.write_text(text, encoding="utf-8")
-        os.replace(new, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            new.unlink()
-        raise OSError(
-            error.errno,
-            f"cannot save the results in {path.parent}: {error.strerror};"
-            " what was saved before is still there",
-        ) from error
 
 
 _COLUMNS = (

@@ -5,9 +5,9 @@ values, for one figure; or, where nothing is swept, the figures themselves.
 """
 
 import csv
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from ..log import escape
 from .layout import layout_of, title_of_figure, unit_of
@@ -16,7 +16,7 @@ from .results import Cell, Experiment, Figure
 from .units import NOTHING, Scale, interval, scale_for
 from .view import Panel, panels, slug
 
-__all__ = ["AMONG_BEST", "BEST", "Entries", "Table", "tables_of", "write_csv"]
+__all__ = ["AMONG_BEST", "BEST", "Entries", "Table", "csv_of", "tables_of"]
 
 BEST = "★"
 AMONG_BEST = "≈"
@@ -209,11 +209,11 @@ def _is_in(cell: Cell, entries: Iterable[Entry]) -> bool:
 # --- CSV --------------------------------------------------------------------------------
 
 
-def write_csv(table: Table, path: Path) -> Path:
-    """Write *table* as numbers in SI units: three columns (median, low, high) a figure."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(csv_lines(table))
-    return path
+def csv_of(table: Table) -> str:
+    """*table* as numbers in SI units: three columns (median, low, high) a figure."""
+    text = io.StringIO()
+    csv.writer(text).writerows(csv_lines(table))
+    return text.getvalue()
 
 
 def csv_lines(table: Table) -> Iterator[list[str]]:
