@@ -27,7 +27,7 @@ from .limits import oom_kills, usable_by, what_limits
 from .load import Ceiling, LoadError, LoadPlan, LoadResult, run_load
 from .meter import Meter, Usage
 
-__all__ = ["NOT_ALL", "Bench", "CellError", "Loaded", "has_lock", "prepared"]
+__all__ = ["CAME_OR_WENT", "NOT_ALL", "Bench", "CellError", "Loaded", "has_lock", "prepared"]
 
 T = TypeVar("T")
 
@@ -48,6 +48,11 @@ OWN_FAILURES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 NOT_ALL = (
     "not all clients were served: no p50, p90, p99, p99.9 or max; those who wait have no response"
     " time yet"
+)
+
+CAME_OR_WENT = (
+    "context_switches_per_message: threads or processes began or ended meanwhile; the switches of"
+    " those that have ended are counted nowhere"
 )
 
 
@@ -386,4 +391,6 @@ def _add_costs(sample: Sample, loaded: Loaded) -> None:
         ("context_switches_per_message", usage.switches),
     ):
         if value is not None:
-            figures[name] = max(0.0, value / messages)
+            figures[name] = value / messages
+    if usage.came_or_went:
+        sample.withheld["context_switches_per_message"] = CAME_OR_WENT

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ..targets.watch import CannotWatch, Snapshot, Watch
 
-__all__ = ["Meter", "Usage", "cpu_between"]
+__all__ = ["Meter", "Usage", "came_or_went", "cpu_between"]
 
 
 class Usage(NamedTuple):
@@ -22,6 +22,8 @@ class Usage(NamedTuple):
     server_cpu: float | None
     machine_cpu: float | None
     switches: int | None
+    came_or_went: bool = False
+    """Whether threads or processes began or ended meanwhile, so that no switches are known."""
 
 
 class Meter:
@@ -55,12 +57,15 @@ class Meter:
         if self.began is None or not self._ended:
             return None
         machine = self._machine[1] - self._machine[0]
-        cpu, switches = None, None
-        if self._before is not None and self.after is not None:
-            cpu = cpu_between(self._before, self.after)
-            switches = sum(self.after.switches) - sum(self._before.switches)
-        seconds = self._ended - self.began
-        return Usage(seconds, cpu, machine if machine > 0 else None, switches)
+        usage = Usage(self._ended - self.began, None, machine if machine > 0 else None, None)
+        if self._before is None or self.after is None:
+            return usage
+        usage = usage._replace(server_cpu=cpu_between(self._before, self.after))
+        if came_or_went(self._before, self.after):
+            return usage._replace(came_or_went=True)
+        if not any(self.after.switches):  # no server has none: this system does not tell them
+            return usage
+        return usage._replace(switches=sum(self.after.switches) - sum(self._before.switches))
 
     def _look(self) -> Snapshot | None:
         if self._watch is None:
@@ -72,10 +77,27 @@ class Meter:
 
 def cpu_between(before: Snapshot, after: Snapshot) -> float:
     """CPU seconds of all processes: finely where no thread has ended, else in steps of 10 ms."""
-    fine, coarse = after.cpu_since(before), after.cpu - before.cpu
-    # What has ended is in the coarse figure only; rounding moves that by a step a process.
-    step = 0.01 * (1 + after.processes)
-    return coarse if coarse - fine > step else fine
+    # What has ended is in the coarse figure only.
+    return after.cpu - before.cpu if _some_is_missing(before, after) else after.cpu_since(before)
+
+
+def came_or_went(before: Snapshot, after: Snapshot) -> bool:
+    """Whether threads began or ended meanwhile, those of processes included.
+
+    The context switches of one that has ended are counted nowhere that others may look.  One
+    that was there at neither moment shows in its CPU time, once such are beyond its steps.
+    """
+    return before.tasks != after.tasks or _some_is_missing(before, after)
+
+
+def _some_is_missing(before: Snapshot, after: Snapshot) -> bool:
+    """Whether more was worked than by the threads there are.
+
+    Rounding is a step a process; and what was worked during the first look, on however many
+    processors, may be in the one figure alone.
+    """
+    unsure = 0.01 * (1 + after.processes) + before.took * (os.cpu_count() or 1)
+    return after.cpu - before.cpu - after.cpu_since(before) > unsure
 
 
 def _machine_cpu() -> float:

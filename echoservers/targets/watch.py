@@ -80,6 +80,8 @@ class Snapshot(NamedTuple):
     """Every process by its id, zombies included."""
     orphans_cpu: float
     """Seconds of processes that have ended after their parents."""
+    took: float = 0.0
+    """Seconds until all was seen; what is seen last of a process is what its threads did."""
 
     @property
     def alive(self) -> list[Process]:
@@ -125,6 +127,11 @@ class Snapshot(NamedTuple):
         """Context switches of all threads there are: voluntary, involuntary."""
         threads = self._threads().values()
         return sum(t.voluntary for t in threads), sum(t.involuntary for t in threads)
+
+    @property
+    def tasks(self) -> set[tuple[int, int]]:
+        """The threads there are, as ``(process id, thread id)``."""
+        return set(self._threads())
 
     def worked_since(self, before: "Snapshot") -> set[tuple[int, int]]:
         """Which threads did anything since *before*, as ``(process id, thread id)``."""
@@ -208,7 +215,7 @@ class Watch:
         except (self._psutil.AccessDenied, PermissionError) as error:
             raise CannotWatch(f"this user may not look at the processes: {error}") from error
         orphans = getattr(spent, "children_user", 0.0) + getattr(spent, "children_system", 0.0)
-        return Snapshot(when, found, orphans)
+        return Snapshot(when, found, orphans, time.monotonic() - when)
 
     def look_again(self, seen: Snapshot) -> Snapshot:
         """How often the threads of the processes in *seen* have run by now, and for how long."""
