@@ -128,6 +128,42 @@ def test_an_interrupt_keeps_what_was_measured_and_leaves_nothing_running(
     wait_until(lambda: not any(state_of(child) for child in children), "servers have ended", 5)
 
 
+SERVES = """\
+import os, signal, socket, sys
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+pids = os.getpid(), os.fork()
+if not pids[1]:
+    os.setsid()
+    signal.pause()
+while True:
+    peer, _ = listener.accept()
+    while data := peer.recv(65536):
+        if not os.path.exists("pids"):
+            with open("pids.new", "w") as file:
+                print(*pids, file=file)
+            os.rename("pids.new", "pids")
+        peer.sendall(data)
+"""
+
+
+def test_a_comparison_that_is_killed_leaves_no_target_and_no_generator(tmp_path: Path) -> None:
+    (tmp_path / "serves.py").write_text(SERVES)
+    pids = tmp_path / "pids"
+    started = subprocess.Popen(
+        [sys.executable, "-m", "echoservers", "compare", *ONE, "--no-report", "--duration", "600",
+         "--command", f"it={sys.executable} serves.py {{port}}", "--output", "made"],
+        cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    with started:
+        wait_until(pids.exists, "it serves")
+        started.kill()
+        assert started.wait(PATIENCE) == -signal.SIGKILL
+        assert started.stderr is not None
+        started.stderr.read()  # to the end of all that might write to it
+    for pid in map(int, pids.read_text().split()):
+        wait_until(lambda pid=pid: state_of(pid) == "", "what it has started ends")
+
+
 def test_a_full_disk_is_said_in_one_line(tmp_path: Path) -> None:
     import resource
 
