@@ -44,7 +44,7 @@ class Picture(NamedTuple):
     says: str  # what is seen, for those who cannot see it
     svg: str  # a file of its own
     inline: str  # an element of a page
-    png: bytes  # empty for a part of another picture
+    png: bytes
     alone: bool = True  # whether it stands in the page; else in the folder only
     group: str = ""  # heads it together with its neighbours of the same group
 
@@ -99,17 +99,16 @@ def axes_in(figure: "Figure", left: float, bottom: float, right: float, top: flo
     return axes
 
 
-def finish(figure: "Figure", name: str, title: str, says: str, png: bool = True) -> Picture:
-    """All forms of *figure*; without *png* that one is left empty."""
+def finish(figure: "Figure", name: str, title: str, says: str) -> Picture:
+    """All forms of *figure*."""
     import matplotlib
 
     text, image = io.StringIO(), io.BytesIO()
     matplotlib.rcParams["svg.hashsalt"] = name  # the same picture is the same file
     nobody: dict[str, Any] = {"Date": None, "Creator": None, "Title": title, "Description": says}
     figure.savefig(text, format="svg", metadata=nobody)
-    if png:
-        about = {"Title": title, "Description": says}
-        figure.savefig(image, format="png", dpi=_DPI, metadata=about)
+    about = {"Title": title, "Description": says}
+    figure.savefig(image, format="png", dpi=_DPI, metadata=about)
     svg = _lighter(text.getvalue())
     return Picture(name, title, says, svg, inline(svg, name, title, says), image.getvalue())
 

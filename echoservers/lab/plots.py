@@ -38,13 +38,11 @@ def pictures_of(results: Results, experiment: Experiment) -> list[Picture]:
         return list(draw(experiment, looks)) or list(_general(experiment, looks))
 
 
-def _picture(
-    figure: "Drawing", panel: Panel, what: str, title: str, says: str, png: bool = True
-) -> Picture:
+def _picture(figure: "Drawing", panel: Panel, what: str, title: str, says: str) -> Picture:
     parts = [slug(panel.experiment.name) or "experiment", panel.slug, slug(what)]
     name = "-".join(part for part in parts if part)
     whole = f"{title}: {panel.title}" if panel.title else title
-    return finish(figure, name, whole, says, png)
+    return finish(figure, name, whole, says)
 
 
 def _scale(panel: Panel, name: str) -> tuple[Scale, str]:
@@ -231,9 +229,7 @@ def _timelines(experiment: Experiment, _looks: Looks) -> Iterator[Picture]:
         yield _picture(whole, at, f"all-{said}", title, says)._replace(alone=False)
         for number, one in enumerate(shown, 1):
             name = f"{said}-{number}-{one.target}"
-            picture = _picture(
-                timeline(one, end), at, name, escape(one.target), _told(one), png=False
-            )
+            picture = _picture(timeline(one, end), at, name, escape(one.target), _told(one))
             yield picture._replace(group=title)
 
 

@@ -55,8 +55,7 @@ def write_report(results: Results, folder: Path, before: Results | None = None) 
     for section in sections:
         for picture in section.pictures:
             for kind, content in (("svg", picture.svg.encode()), ("png", picture.png)):
-                if content:
-                    files[folder / PICTURES / f"{picture.name}.{kind}"] = content
+                files[folder / PICTURES / f"{picture.name}.{kind}"] = content
     tables = [table for section in sections for table in section.tables]
     tables += comparison.tables if comparison else []
     for table in tables:
