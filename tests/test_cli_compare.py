@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from echoservers.lab.report import write_report
 from echoservers.lab.results import load, save
 from lab_sample import sample_results
 from support import PATIENCE, ROOT, children_of, state_of, wait_until
@@ -191,7 +190,8 @@ def test_a_full_disk_leaves_an_earlier_report_whole(tmp_path: Path) -> None:
 
     made = tmp_path / "made"
     made.mkdir()
-    write_report(sample_results(("churn", "timeline"), servers=3, seed=1), made)
+    save(sample_results(("churn", "timeline"), servers=3, seed=1), made)
+    assert compare("--replay", made, cwd=tmp_path).returncode == 0
     save(sample_results(("churn", "timeline"), servers=4, seed=2), made)
     earlier = {path: path.read_bytes() for path in made.rglob("*") if path.is_file()}
     sizes = [len(content) for path, content in earlier.items() if "results" not in path.name]

@@ -110,6 +110,17 @@ def test_more_clients_than_descriptors_are_not_tried() -> None:
     assert not cell.figures
 
 
+@pytest.mark.parametrize(
+    ("name", "of_none"),
+    [("fairness", "clients"), ("fairness", "connections"), ("timeline", "clients"),
+     ("timeline", "requests")],
+)  # fmt: skip
+def test_visits_of_nobody_are_an_error_of_their_cell(name: str, of_none: str) -> None:
+    results, _ = run([Target.of_mode("tcp")], short(name, **{of_none: "0"}))
+    (cell,) = cells_of(results, "tcp")
+    assert cell.error == "at least one client with one request is needed"
+
+
 def lanes(name: str) -> list[dict[str, object]]:
     experiment = short("timeline", clients="3", requests="2", milliseconds="5")
     results, _ = run([Target.of_mode(name)], experiment)

@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from ...errors import OptionError
 from ..stats import jain_index
 from ..visits import Visit, VisitError, visit, worker_names
 from .base import ANY, STREAM, Experiment, Parameters, Sample, Timing
@@ -28,8 +29,9 @@ MOST_SHOWN = 64  # workers in a picture: of a thread or a process a client there
 
 def _measure_fairness(bench: "Bench", parameters: Parameters) -> Sample:
     clients, connections = int(parameters["clients"]), int(parameters["connections"])
+    each = -(-connections // max(1, clients))
     try:
-        visits = _visits(bench, parameters, "cpu", visits=-(-connections // clients), requests=1)
+        visits = _visits(bench, parameters, "cpu", visits=each, requests=1)
     except VisitError as error:
         return Sample(error=bench.explained(str(error)))
     places = [bench.worker_of(v.pid, v.thread) for v in visits]
@@ -82,9 +84,12 @@ def _visits(
 ) -> list[Visit]:
     """What every client of a cell was told.
 
+    :raises OptionError: there is nobody, or nothing is asked.
     :raises VisitError: as `visit` does.
     """
     clients, milliseconds = int(parameters["clients"]), float(parameters["milliseconds"])
+    if 0 in (clients, visits, requests):
+        raise OptionError("at least one client with one request is needed")
     alone = clients * visits * requests * milliseconds / 1000
     return visit(
         bench.endpoint,
