@@ -15,7 +15,7 @@ from .ranking import rankable
 from .results import Cell, Experiment, Figure, Results
 from .stats import Interval, verdict
 from .tables import Entries, Table
-from .units import PLAIN, count
+from .units import PLAIN, count, interval
 from .view import slug, text_of, title_of
 
 __all__ = ["Comparison", "compare_runs"]
@@ -97,10 +97,9 @@ def _entry(name: str, before: Cell, after: Cell) -> Entries:
     else:
         says = verdict(found, direction(name, [a, b]))
     figure = Figure(found.median, found.low, found.high, "", [])
-    if found.low is None or found.high is None:
-        return Entries(f"{found.median:.2f}", note="one run: no interval", figure=figure)
-    between = f"{found.low:.2f} to {found.high:.2f}"
-    return Entries(f"{found.median:.2f}", between, note=says, figure=figure)
+    if found.low is None and found.high is None:
+        says = "one run: no interval"
+    return Entries(PLAIN.text(found.median), interval(PLAIN, figure), note=says, figure=figure)
 
 
 def _ratio(before: Figure, after: Figure) -> Interval | None:
@@ -108,18 +107,18 @@ def _ratio(before: Figure, after: Figure) -> Interval | None:
     if before.median <= 0 or after.median <= 0:
         return None
     middle = math.log(after.median / before.median)
-    ends = (before.low, before.high, after.low, after.high)
-    low_a, high_a, low_b, high_b = (_log(end) for end in ends)
-    if low_a is None or high_a is None or low_b is None or high_b is None:
-        return Interval(math.exp(middle), None, None)
-    a, b = math.log(before.median), math.log(after.median)
-    down = math.hypot(b - low_b, high_a - a)
-    up = math.hypot(high_b - b, a - low_a)
-    return Interval(math.exp(middle), math.exp(middle - down), math.exp(middle + up))
+    down = _distance(after, after.low, before, before.high)
+    up = _distance(after, after.high, before, before.low)
+    low = None if down is None else math.exp(middle - down)
+    high = None if up is None else math.exp(middle + up)
+    return Interval(math.exp(middle), low, high)
 
 
-def _log(value: float | None) -> float | None:
-    return math.log(value) if value is not None and value > 0 else None
+def _distance(one: Figure, its: float | None, other: Figure, others: float | None) -> float | None:
+    """From the middle of a ratio to its end, made of an end of *one* and of the *other*."""
+    if its is None or others is None or its <= 0 or others <= 0:
+        return None
+    return math.hypot(math.log(its / one.median), math.log(others / other.median))
 
 
 # --- what differs besides the figures ---------------------------------------------------

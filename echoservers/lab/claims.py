@@ -11,7 +11,7 @@ from ..log import escape
 from .layout import noun_of, unit_of
 from .ranking import Ranking, beyond, rank, rankable
 from .results import Cell, Figure
-from .units import count, scale_for
+from .units import count, interval, scale_for
 from .view import Panel
 
 __all__ = ["Claim", "Sentence", "best", "held", "names", "past_the_knee", "place_of", "worse"]
@@ -45,10 +45,8 @@ def names(items: Iterable[str]) -> str:
 def _shown(name: str, figure: Figure) -> str:
     """A figure with its unit and its interval."""
     scale = scale_for(unit_of(name, [figure]), [figure.median])
-    if figure.low is None or figure.high is None or figure.low == figure.high:
-        return scale.with_unit(figure.median)
-    between = f"{scale.text(figure.low)} to {scale.text(figure.high)}"
-    return f"{scale.with_unit(figure.median)} ({between})"
+    between = interval(scale, figure).replace(" \N{EN DASH} ", " to ")
+    return scale.with_unit(figure.median) + (f" ({between})" if between else "")
 
 
 def place_of(panel: Panel, value: Any) -> str:

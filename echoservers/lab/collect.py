@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from statistics import median
 
 from . import results
@@ -9,7 +10,7 @@ from .experiments.base import Experiment, Parameters, Sample
 from .figures import kind_of
 from .limits import rankable
 from .notes import alike
-from .stats import interval, paired_ratio, verdict, widened
+from .stats import Interval, interval, paired_ratio, verdict, widened
 
 __all__ = ["Collection"]
 
@@ -86,24 +87,25 @@ class Collection:
         found = [sample for sample in samples if sample is not None]
         cell = results.Cell(target, dict(parameters))
         cell.error = next((sample.error for sample in found if sample.error), None)
-        cell.limited_by, kept = _limit(found)
-        cell.notes = alike(_notes(kept))
-        if len(kept) < len(found):
-            held = len(found) - len(kept)
-            cell.notes.append(f"left out: {held} of {len(found)} runs, generator-limited")
-        by_round = [
-            self._figures(target, parameters, turn) if any(s is sample for s in kept) else {}
-            for turn, sample in enumerate(samples)
-        ]
-        withheld = {name for sample in kept for name in sample.withheld}
+        cell.limited_by = _limit(found)
+        cell.notes = alike(_notes(found))
+        held = sum(sample.limited_by == "generator" for sample in found)
+        if held and cell.limited_by != "generator":
+            cell.notes.append(
+                f"generator-limited: {held} of {len(found)} runs; the server may do better than"
+                " they show, so that it is said to be behind nobody"
+            )
+        by_round = [self._figures(target, parameters, turn) for turn in range(self._rounds)]
+        withheld = {name for sample in found for name in sample.withheld}
         for name in dict.fromkeys(name for figures in by_round for name in figures):
             if name not in withheld:
                 by = max((sample.rounded.get(name, 0.0) for sample in found), default=0.0)
                 runs = [figures.get(name) for figures in by_round]
-                cell.figures[name] = self._figure(name, runs, by)
+                figure = self._figure(name, runs, by)
+                cell.figures[name] = _may_be_better(figure) if held else figure
         if self._references.get(target) == target:
-            cell.notes += self._about_the_reference(kept)
-        typical = _typical(kept)
+            cell.notes += self._about_the_reference(found)
+        typical = _typical(found)
         cell.series = typical.series if typical is not None else {}
         return cell
 
@@ -158,7 +160,8 @@ class Collection:
                 f"{name}: no ratio to {other.target}, whose was 0 in {void} of {len(pairs)} rounds"
             )
         elif pairs:
-            ratio = paired_ratio([one for one, _ in pairs], [two for _, two in pairs], self._seed)
+            found = paired_ratio([one for one, _ in pairs], [two for _, two in pairs], self._seed)
+            ratio = _as_open_as(found, cell.figures[name], other.figures[name])
             said = verdict(ratio, kind_of(name).better)
             yield results.Ratio(cell.target, cell.parameters, name, other.target, *ratio, said)
 
@@ -177,19 +180,37 @@ def _key(target: str, parameters: Parameters) -> Key:
     return target, _setting(parameters)
 
 
-def _limit(found: list[Sample]) -> tuple[str | None, list[Sample]]:
-    """What limited a cell, and the runs that its figures are of.
+def _limit(found: list[Sample]) -> str | None:
+    """What limited a cell: the generator where it limited half of the runs, or more.
 
-    A run whose pace the generator set is never ranked: it is left out, and with it the other
-    run of its pair.  Where no majority of the runs is left, the cell is the generator's.
+    It limits the fastest runs first.  So none of those that it did limit is left out: what is
+    left would be the slower ones.
     """
     broken = [sample for sample in found if sample.error]
     if broken:
-        return _most_common(broken), found
+        return _most_common(broken)
     fit = [sample for sample in found if sample.limited_by != "generator"]
     if len(fit) <= len(found) / 2:
-        return ("generator" if found else None), found
-    return _most_common(fit), fit
+        return "generator" if found else None
+    return _most_common(fit)
+
+
+def _may_be_better(figure: results.Figure) -> results.Figure:
+    """*figure* with an interval that has no end on its better side.
+
+    In a run that the generator limited the server did as well as this, and nobody knows how
+    much better it would have done.
+    """
+    if figure.better == "more":
+        return replace(figure, high=None)
+    return replace(figure, low=None) if figure.better == "less" else figure
+
+
+def _as_open_as(ratio: Interval, ours: results.Figure, theirs: results.Figure) -> Interval:
+    """*ratio* without the ends that the intervals of its figures do not have."""
+    low = None if ours.low is None or theirs.high is None else ratio.low
+    high = None if ours.high is None or theirs.low is None else ratio.high
+    return Interval(ratio.median, low, high)
 
 
 def _most_common(samples: list[Sample]) -> str | None:

@@ -53,7 +53,12 @@ def _scale(panel: Panel, name: str) -> tuple[Scale, str]:
 
 
 def _point(x: float, figure: Figure, cell: Cell) -> Point:
-    return Point(x, figure.median, figure.low, figure.high, not rankable(cell))
+    low, high = figure.low, figure.high
+    if low is None and high is not None:  # a line that has one end begins at the mark
+        low = figure.median
+    elif high is None and low is not None:
+        high = figure.median
+    return Point(x, figure.median, low, high, not rankable(cell))
 
 
 def _names(panel: Panel) -> str:

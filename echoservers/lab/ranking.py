@@ -3,7 +3,8 @@
 A is better than B where the whole interval of A lies on the better side of that of B.  Two
 95 % intervals that are clear of each other are a stricter demand than a test of their
 difference at 5 %, which leaves room for there being more than two.  A figure of one run
-has no interval, and is compared with nothing.
+has no interval, and is compared with nothing.  One of which the generator limited some runs
+has no end on its better side: it can be ahead of others, and is behind nobody.
 """
 
 from collections.abc import Iterable, Sequence
@@ -46,9 +47,10 @@ class Ranking(NamedTuple):
 
 def beyond(a: Figure, b: Figure, better: str) -> bool:
     """Whether the interval of *a* lies wholly on the better side of that of *b*."""
-    if a.low is None or a.high is None or b.low is None or b.high is None:
+    worst, best = (a.low, b.high) if better == "more" else (a.high, b.low)
+    if worst is None or best is None:
         return False
-    return a.low > b.high if better == "more" else a.high < b.low
+    return worst > best if better == "more" else worst < best
 
 
 def rank(cells: Iterable[Cell], name: str, better: str | None = None) -> Ranking | None:

@@ -63,7 +63,10 @@ _T_975 = (  # Student's t for 95 %, by degrees of freedom from 1 on
 
 
 class Interval(NamedTuple):
-    """A median, and where the true one is with `CONFIDENCE`; None: one run cannot tell."""
+    """A median, and where the true one is with `CONFIDENCE`; None: there is no such end.
+
+    One run has no interval at all.
+    """
 
     median: float
     low: float | None
@@ -184,9 +187,12 @@ def verdict(ratio: Interval, better: str | None) -> str:
         for any other, of which there is merely more or less.
     :returns: ``faster``, ``slower``, ``more``, ``less`` or `NO_DIFFERENCE`.
     """
-    if ratio.low is None or ratio.high is None or ratio.low <= 1 <= ratio.high:
+    if ratio.low is not None and ratio.low > 1:
+        found = "more"
+    elif ratio.high is not None and ratio.high < 1:
+        found = "less"
+    else:
         return NO_DIFFERENCE
-    found = "more" if ratio.low > 1 else "less"
     if better is None:
         return found
     return "faster" if found == better else "slower"

@@ -86,8 +86,12 @@ def scale_for(unit: str, values: Iterable[float]) -> Scale:
 def interval(scale: Scale, figure: Figure) -> str:
     """The interval of a figure, without the unit; nothing where there is none, or no width."""
     low, high = figure.low, figure.high
-    if low is None or high is None or low == high:
+    if low == high:
         return ""
+    if high is None:
+        return f"\N{GREATER-THAN OR EQUAL TO} {scale.text(low or 0.0)}"
+    if low is None:
+        return f"\N{LESS-THAN OR EQUAL TO} {scale.text(high)}"
     return f"{scale.text(low)} \N{EN DASH} {scale.text(high)}"
 
 

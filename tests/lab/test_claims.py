@@ -17,6 +17,7 @@ from echoservers.lab.results import Cell, Experiment, Figure
 from echoservers.lab.sentences import sentences_of
 from echoservers.lab.stats import interval
 from echoservers.lab.tables import BEST, tables_of
+from echoservers.lab.units import interval as interval_text
 from echoservers.lab.units import scale_for, size
 from lab_sample import SHAPES, sample_results
 
@@ -39,7 +40,10 @@ def experiment(name: str, seed: int, spread: float, repeats: int) -> Experiment:
                 middle = 100 * drawn.choice([1, 1.02, 1.5])
                 runs = [middle * drawn.gauss(1, spread) for _ in range(repeats)]
                 better = "more" if figure_ in ("throughput", "jain_index") else "less"
-                cell.figures[figure_] = figure([max(run, 0.1) for run in runs], better)
+                made = figure([max(run, 0.1) for run in runs], better)
+                if repeats > 1 and drawn.random() < 0.2:  # the generator limited some runs
+                    made = replace(made, **{"high" if better == "more" else "low": None})
+                cell.figures[figure_] = made
             cells.append(cell)
     return Experiment(name, "T", "Q?", "S", "x", "xs", [1, 100], repeats, 1, 0, None, cells)
 
@@ -90,6 +94,37 @@ def test_generator_limited_is_never_ranked() -> None:
     assert ranking
     assert ranking.winner is None
     assert [entry.target for entry in ranking.limited] == ["fast"]
+
+
+def test_what_may_be_better_than_it_seems_is_behind_nobody() -> None:
+    fast, slow, open_ = (
+        Cell(name, {}, "server", figures={"throughput": figure(runs, "more")})
+        for name, runs in (("fast", [900, 901, 902]), ("slow", [100, 101, 102]), ("?", [500] * 3))
+    )
+    held = replace(open_.figures["throughput"], high=None)
+    open_.figures["throughput"] = held
+    ranking = rank([fast, slow, open_], "throughput")
+    assert ranking
+    assert ranking.winner is None
+    assert [entry.target for entry in ranking.leaders] == ["fast", "?"]
+    assert beyond(held, slow.figures["throughput"], "more")
+    assert interval_text(scale_for("messages/s", [500]), held) == "\N{GREATER-THAN OR EQUAL TO} 500"
+
+
+def test_what_may_have_been_better_is_not_called_slower_than_another_time() -> None:
+    before, after = (sample_results(("scaling",), servers=1) for _ in range(2))
+    known = Cell("a", {}, "server", figures={"throughput": figure([900, 901, 902], "more")})
+    held = Cell("a", {}, "server", figures={"throughput": figure([500, 501, 502], "more")})
+    held.figures["throughput"].high = None
+    before.experiments[0].cells, after.experiments[0].cells = [known], [held]
+    ((table,), _), ((back,), _) = compare_runs(before, after), compare_runs(after, before)
+    notes = [row[0].note for made in (table, back) for _name, row in made.rows]
+    assert notes == ["no difference", "no difference"]  # 902 / 500 may be 902 / 1000
+    held.figures["throughput"] = figure([1500, 1501, 1502], "more")
+    held.figures["throughput"].high = None
+    ((table,), _), ((back,), _) = compare_runs(before, after), compare_runs(after, before)
+    notes = [row[0].note for made in (table, back) for _name, row in made.rows]
+    assert notes == ["faster", "slower"]
 
 
 def test_the_same_run_against_itself_shows_no_difference() -> None:

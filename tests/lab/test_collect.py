@@ -18,17 +18,18 @@ from echoservers.lab.notes import alike
 from echoservers.system import usable_cpus
 
 
-def experiment() -> Experiment:
+def experiment(repeats: int = 3) -> Experiment:
     from dataclasses import replace
 
-    return replace(EXPERIMENTS["scaling"], values=(1,), timing=Timing(1, 0, 3))
+    return replace(EXPERIMENTS["scaling"], values=(1,), timing=Timing(1, 0, repeats))
 
 
 AT = {"connections": 1, "size": 64}
 
 
 def collected(**runs: list[Any]) -> Any:
-    made = Collection(experiment(), list(runs), baseline="base", references={}, seed=1)
+    repeats = max(map(len, runs.values()))
+    made = Collection(experiment(repeats), list(runs), baseline="base", references={}, seed=1)
     for target, values in runs.items():
         for turn, value in enumerate(values):
             sample = value if isinstance(value, Sample) else Sample({"throughput": value})
@@ -62,15 +63,55 @@ def limited(values: list[float], *generator: int) -> list[Sample]:
     ]
 
 
-def test_rounds_that_the_generator_limited_are_left_out_in_pairs() -> None:
-    ours = limited([200.0, 900.0, 204.0], 1)
-    found = collected(base=[100.0, 101.0, 102.0], ours=ours)
+BASE = [100.0, 101.0, 99.0, 100.5, 99.5]
+
+
+def test_runs_that_the_generator_limited_stay_among_the_others() -> None:
+    ours = limited([95.0, 96.0, 95.5, 120.0, 121.0], 3, 4)  # the fastest: it is they it limits
+    found = collected(base=BASE, ours=ours)
     cell = found.cells[1]
+    figure = cell.figures["throughput"]
     assert cell.limited_by == "server"
-    assert cell.figures["throughput"].runs == [200.0, None, 204.0]
-    assert cell.notes == ["left out: 1 of 3 runs, generator-limited"]
+    assert figure.runs == [95.0, 96.0, 95.5, 120.0, 121.0]
+    assert figure.median == 96.0
+    assert figure.low is not None
+    assert figure.high is None  # nobody knows what those two would have been
+    (note,) = cell.notes
+    assert note.startswith("generator-limited: 2 of 5 runs; ")
     (ratio,) = found.ratios
-    assert (ratio.low, ratio.median, ratio.high) == (2.0, 2.0, 2.0)
+    assert ratio.verdict == "no difference"
+    assert ratio.high is None
+
+
+def test_what_the_generator_limited_may_be_better_than_it_seems_and_never_worse() -> None:
+    ours = limited([200.0, 202.0, 203.0, 201.0, 204.0], 3)
+    (ratio,) = collected(base=BASE, ours=ours).ratios
+    assert ratio.verdict == "faster"
+    assert (ratio.low or 0) > 1
+    low = limited([50.0, 50.5, 49.5, 50.0, 51.0], 3)
+    (ratio,) = collected(base=BASE, ours=low).ratios
+    assert ratio.verdict == "no difference"
+
+
+def test_a_baseline_that_the_generator_limited_may_be_better_than_it_seems() -> None:
+    base = limited(BASE, 1)
+    (ratio,) = collected(base=base, ours=[200.0, 202.0, 203.0, 201.0, 204.0]).ratios
+    assert (ratio.low, ratio.verdict) == (None, "no difference")
+    (ratio,) = collected(base=base, ours=[50.0, 50.5, 49.5, 50.0, 51.0]).ratios
+    assert ratio.verdict == "slower"
+
+
+def test_times_of_a_generator_that_was_limited_may_be_shorter_and_memory_is_what_it_is() -> None:
+    names = {"throughput": 9.0, "p99": 0.001, "memory_pss": 1e6}
+    runs = [
+        Sample({name: value * (1 + turn / 100) for name, value in names.items()},
+               limited_by="generator" if turn == 2 else None)
+        for turn in range(5)
+    ]  # fmt: skip
+    figures = collected(base=runs).cells[0].figures
+    assert (figures["p99"].low, figures["throughput"].high) == (None, None)
+    assert None not in (figures["p99"].high, figures["throughput"].low)
+    assert None not in (figures["memory_pss"].low, figures["memory_pss"].high)
 
 
 def test_without_a_majority_of_other_rounds_a_cell_is_the_generators() -> None:

@@ -100,6 +100,10 @@ def test_a_ratio_the_other_way_round_is_the_inverse(pairs: list[tuple[float, flo
         (1.1, 1.3, None, "more"),
         (0.7, 0.9, None, "less"),
         (None, None, "more", NO_DIFFERENCE),  # of one run
+        (1.1, None, "more", "faster"),  # of some runs that the generator limited
+        (0.7, None, "more", NO_DIFFERENCE),
+        (None, 0.9, "less", "faster"),
+        (None, 1.3, "less", NO_DIFFERENCE),
     ],
 )
 def test_a_verdict_goes_no_further_than_its_interval(
