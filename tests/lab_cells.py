@@ -292,7 +292,9 @@ def backlog_cells(s: Sample) -> list[Cell]:
                 took = 1.04 if over else 4e-4
                 refused = burst * 0.2 if over and backlog == "5" else 0
                 at = {"burst": burst, "backlog": backlog}
-                cell = s.cell(name, at, connect_p50=3e-4, connect_p99=took, connect_max=took * 1.5)
+                carried = {"connect_p50": 3e-4} if burst >= 20 else {}
+                carried |= {"connect_p99": took} if burst >= 1000 else {}
+                cell = s.cell(name, at, connect_max=took * 1.5, **carried)
                 cell.figures["refused"] = Figure(
                     refused,
                     refused * 0.9,

@@ -19,7 +19,7 @@ from ..options import options_of, read_options
 from ..registry import clients_at_once, parse_mode_spec, server_class
 from ..targets import RunningTarget, Target
 from ..targets.watch import CannotWatch, Snapshot, Watch
-from .engines import PERCENTILES, Engine, OwnGenerator, add_percentiles
+from .engines import PERCENTILES, Engine, OwnGenerator
 from .environment import Pinning
 from .experiments.base import Sample, Timing
 from .handlers import WORK_HANDLER
@@ -284,8 +284,6 @@ class Bench:
         return pid, thread
 
     # --- figures --------------------------------------------------------------------
-
-    add_percentiles = staticmethod(add_percentiles)
 
     def sample(self, loaded: Loaded) -> Sample:
         """The figures that every load gives."""

@@ -5,21 +5,16 @@ are for loads that one machine is too small to make; what they cannot do they re
 what they cannot tell they leave out.
 """
 
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
-from .experiments.base import Sample
+from .experiments.base import Sample, add_percentiles
 from .load import Ceiling, LoadPlan, LoadResult, generator_limit, run_load
-from .stats import beyond, needed_samples, percentile
 
 if TYPE_CHECKING:
     from .experiments import Experiment
 
-__all__ = ["PERCENTILES", "Cpus", "Engine", "OwnGenerator", "Phases", "add_percentiles"]
+__all__ = ["PERCENTILES", "Cpus", "Engine", "OwnGenerator", "Phases"]
 
 Cpus = frozenset[int] | set[int] | None
 Phases = Callable[[str], None] | None
@@ -87,31 +82,3 @@ class OwnGenerator:
 
     def warnings(self) -> list[str]:
         return []
-
-
-def add_percentiles(
-    sample: Sample,
-    values: npt.NDArray[np.float64],
-    names: dict[str, float],
-    waits: npt.NDArray[np.float64] | None = None,
-) -> None:
-    """Those percentiles of *values* that their number carries; the others are withheld.
-
-    Were they only missing, a cell would have those of its faster runs alone.
-
-    :param waits: how long those have waited who were not answered.
-    """
-    for name, quantile in names.items():
-        found = percentile(values, quantile, waits)
-        if found is None:
-            sample.withheld[name] = too_few(name, quantile)
-        elif found == math.inf:
-            sample.withheld[name] = beyond(name, values, waits)
-        else:
-            sample.figures[name] = found
-
-
-def too_few(name: str, quantile: float) -> str:
-    """Why a percentile is missing."""
-    needed = needed_samples(quantile)
-    return f"{name} needs {needed:,} samples a run: there were fewer"

@@ -38,7 +38,6 @@ __all__ = [
     "needed_samples",
     "paired_ratio",
     "percentile",
-    "quantile_of",
     "verdict",
     "widened",
 ]
@@ -103,15 +102,15 @@ def percentile(
     number = len(samples) + (0 if waits is None else len(waits))
     if number < needed_samples(quantile):
         return None
-    return quantile_of(samples, quantile, waits)
+    return _quantile(samples, quantile, waits)
 
 
-def quantile_of(
+def _quantile(
     samples: npt.NDArray[np.float64],
     quantile: float,
-    waits: npt.NDArray[np.float64] | None = None,
+    waits: npt.NDArray[np.float64] | None,
 ) -> float:
-    """The *quantile* of *samples*, however few; as `percentile` has it.
+    """The *quantile* of *samples*, as `percentile` has it.
 
     Who waits is answered later than he has waited, and nobody knows how much later: such
     observations are censored, and the estimate of their distribution is the product-limit one
@@ -119,7 +118,7 @@ def quantile_of(
     1958).  To leave them out, or to take their ages for times, would be too good.
     """
     if waits is None or not len(waits):
-        return float(np.quantile(samples, quantile)) if len(samples) else math.inf
+        return float(np.quantile(samples, quantile))
     times = np.concatenate([samples, waits])
     ends = np.arange(len(times)) < len(samples)  # the others have not ended
     order = np.lexsort((~ends, times))

@@ -162,16 +162,28 @@ def test_each_connect_of_a_burst_is_timed_from_its_own_call(
     assert all(arrival.answered is not None for arrival in arrivals)
 
 
+PERCENTILES = {"connect_p50": 0.5, "connect_p99": 0.99}
+
+
 def test_who_still_waits_for_a_connection_is_in_its_percentiles() -> None:
     sample = Sample()
-    names = {"connect_p50": 0.5, "connect_max": 1.0}
-    _add_times(sample, np.array([0.001, 0.002, 0.003]), 1, names)
-    assert sample.figures == {"connect_p50": 0.002}
-    assert sample.withheld["connect_max"].startswith("connect_max is more than 4 s: 1 not")
+    _add_times(sample, np.linspace(0.001, 0.021, 21), 9, PERCENTILES, "connect_max")
+    assert sample.figures == {"connect_p50": pytest.approx(0.015)}  # the 15th of all 30
+    assert sample.withheld["connect_max"].startswith("connect_max is more than 4 s: 9 not")
     none = Sample()
-    _add_times(none, np.zeros(0), 3, names)
+    _add_times(none, np.zeros(0), 30, PERCENTILES, "connect_max")
     assert not none.figures
-    assert set(none.withheld) == set(names)
+    assert set(none.withheld) == {*PERCENTILES, "connect_max"}
+
+
+@pytest.mark.parametrize(("clients", "carried"), [(1, set()), (16, set()), (64, {"connect_p50"})])
+def test_a_small_burst_has_its_longest_time_and_carries_no_percentile(
+    clients: int, carried: set[str]
+) -> None:
+    sample = Sample()
+    _add_times(sample, np.full(clients, 0.001), 0, PERCENTILES, "connect_max")
+    assert set(sample.figures) == carried | {"connect_max"}
+    assert set(sample.withheld) == set(PERCENTILES) - carried
 
 
 # --- whose limit it was -------------------------------------------------------------------

@@ -10,9 +10,9 @@ import pytest
 
 from echoservers.lab import limits
 from echoservers.lab.collect import Collection
-from echoservers.lab.engines import add_percentiles
 from echoservers.lab.environment import describe, kept_on, noise, plan_pinning
 from echoservers.lab.experiments import EXPERIMENTS, Experiment, Sample, Timing
+from echoservers.lab.experiments.base import add_percentiles
 from echoservers.lab.limits import usable_by, what_limits
 from echoservers.lab.notes import alike
 from echoservers.system import usable_cpus

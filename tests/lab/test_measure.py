@@ -39,7 +39,7 @@ GIVES = {
     "work": {"throughput"},
     "timeline": {"makespan", "workers"},
     "datagram": {"answered_share", "lost_share", "offered"},
-    "backlog": {"connect_p50", "refused", "answered_share"},
+    "backlog": {"connect_max", "refused", "answered_share"},
 }
 
 

@@ -1,17 +1,33 @@
 """What an experiment is: a question, a sweep, and how one cell of it is measured."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+import numpy.typing as npt
+
 from ...addresses import STREAMS
 from ...errors import OptionError
+from ..stats import beyond, needed_samples, percentile
 
 if TYPE_CHECKING:
     from ...targets import Target
     from ..bench import Bench
 
-__all__ = ["ANY", "DATAGRAMS", "STREAM", "Experiment", "Parameters", "Sample", "Timing", "Value"]
+__all__ = [
+    "ANY",
+    "DATAGRAMS",
+    "STREAM",
+    "Experiment",
+    "Parameters",
+    "Sample",
+    "Timing",
+    "Value",
+    "add_percentiles",
+    "too_few",
+]
 
 Value = int | float | str
 Parameters = Mapping[str, Value]
@@ -36,6 +52,34 @@ class Sample:
     their outcome, so the cell has none of them."""
     rounded: dict[str, float] = field(default_factory=dict)
     """Figures that are known to so much either way, whatever the other runs say."""
+
+
+def add_percentiles(
+    sample: Sample,
+    values: npt.NDArray[np.float64],
+    names: dict[str, float],
+    waits: npt.NDArray[np.float64] | None = None,
+) -> None:
+    """Those percentiles of *values* that their number carries; the others are withheld.
+
+    Were they only missing, a cell would have those of its faster runs alone.
+
+    :param waits: how long those have waited who were not answered.
+    """
+    for name, quantile in names.items():
+        found = percentile(values, quantile, waits)
+        if found is None:
+            sample.withheld[name] = too_few(name, quantile)
+        elif found == math.inf:
+            sample.withheld[name] = beyond(name, values, waits)
+        else:
+            sample.figures[name] = found
+
+
+def too_few(name: str, quantile: float) -> str:
+    """Why a percentile is missing."""
+    needed = needed_samples(quantile)
+    return f"{name} needs {needed:,} samples a run: there were fewer"
 
 
 @dataclass(frozen=True)

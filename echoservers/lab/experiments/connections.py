@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import crowd
-from ..stats import beyond, needed_samples, quantile_of
-from .base import STREAM, Experiment, Parameters, Sample, Timing
+from ..stats import beyond
+from .base import STREAM, Experiment, Parameters, Sample, Timing, add_percentiles
 
 if TYPE_CHECKING:
     from ...targets import Target
@@ -181,10 +181,9 @@ def _measure_backlog(bench: "Bench", parameters: Parameters) -> Sample:
     # Who was refused knows, and is counted; who still waits would be missing in every time.
     late = size - len(answered) - refused
     unconnected = sum(a.connected is None and not a.refused for a in arrivals)
-    _add_times(sample, connected, unconnected, {"connect_p50": 0.5, "connect_max": 1.0})
-    if len(connected) + unconnected >= needed_samples(0.99):
-        _add_times(sample, connected, unconnected, {"connect_p99": 0.99})
-    _add_times(sample, answered, late, {"p50": 0.5, "max": 1.0})
+    percentiles = {"connect_p50": 0.5, "connect_p99": 0.99}
+    _add_times(sample, connected, unconnected, percentiles, "connect_max")
+    _add_times(sample, answered, late, {"p50": 0.5}, "max")
     sample.figures["refused"] = float(refused)
     sample.figures["answered_share"] = len(answered) / size
     if late:
@@ -196,16 +195,16 @@ def _add_times(
     sample: Sample,
     times: npt.NDArray[np.float64],
     waiting: int,
-    names: dict[str, float],
+    percentiles: dict[str, float],
+    longest: str,
 ) -> None:
-    """Those quantiles of *times*, where *waiting* more are beyond the end of it all."""
+    """What is known of *times*, where *waiting* more are beyond the end of it all."""
     waits = np.full(waiting, RETRANSMITTED)
-    for name, quantile in names.items() if len(times) or waiting else ():
-        found = quantile_of(times, quantile, waits)
-        if found == np.inf:
-            sample.withheld[name] = beyond(name, times, waits)
-        else:
-            sample.figures[name] = found
+    add_percentiles(sample, times, percentiles, waits)
+    if waiting:
+        sample.withheld[longest] = beyond(longest, times, waits)
+    elif len(times):
+        sample.figures[longest] = float(times.max())
 
 
 def _has_backlog(target: "Target", parameters: Parameters) -> bool:

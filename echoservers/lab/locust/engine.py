@@ -30,8 +30,8 @@ import numpy as np
 from ...addresses import STREAMS
 from ...errors import ModeNotAvailable, OptionError
 from ...system import usable_cpus
-from ..engines import PERCENTILES, Cpus, Phases, too_few
-from ..experiments.base import Sample
+from ..engines import PERCENTILES, Cpus, Phases
+from ..experiments.base import Sample, too_few
 from ..load import Ceiling, LoadError, LoadPlan, LoadResult
 from ..load.calibration import LIMIT
 from ..load.datagrams import LOSS_TIME
