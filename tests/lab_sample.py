@@ -7,6 +7,8 @@ was too slow, percentiles that the samples do not carry, and more where asked fo
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from echoservers.lab.figures import kind_of
+from echoservers.lab.limits import rankable
 from echoservers.lab.results import Cell, Experiment, Ratio, Results, Subject
 from echoservers.lab.stats import paired_ratio, verdict
 from lab_cells import (
@@ -92,10 +94,10 @@ def _ratios(made: Experiment) -> list[Ratio]:
     base = {repr(c.parameters): c for c in made.cells if c.target == "tcp"}
     for cell in made.cells:
         other = base.get(repr(cell.parameters))
-        if cell.target == "tcp" or other is None:
+        if cell.target == "tcp" or other is None or not (rankable(cell) and rankable(other)):
             continue
-        for name in ("throughput", "p99"):
-            if name in cell.figures and name in other.figures:
+        for name in cell.figures:
+            if kind_of(name).compared and name in other.figures:
                 ours, theirs = cell.figures[name], other.figures[name]
                 if not (ours.median and theirs.median):
                     continue

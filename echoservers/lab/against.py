@@ -16,7 +16,7 @@ from .results import Cell, Experiment, Figure, Results
 from .stats import Interval, verdict
 from .tables import Entries, Table
 from .units import PLAIN, count, interval
-from .view import slug, text_of, title_of
+from .view import place, slug, text_of, title_of
 
 __all__ = ["Comparison", "compare_runs"]
 
@@ -49,18 +49,14 @@ def compare_runs(before: Results, after: Results) -> Comparison:
     return Comparison(tables, warnings)
 
 
-def _key(cell: Cell) -> tuple[str, str]:
-    return cell.target, repr(sorted(cell.parameters.items()))
-
-
 def _table(before: Experiment, after: Experiment) -> Table:
     layout = layout_of(after)
     figures = (*layout.main, *layout.more)
-    known = {_key(cell): cell for cell in before.cells}
+    known = {place(cell): cell for cell in before.cells}
     rows = []
     for cell in after.cells:
-        if _key(cell) in known:
-            entries = tuple(_entry(name, known[_key(cell)], cell) for name in figures)
+        if place(cell) in known:
+            entries = tuple(_entry(name, known[place(cell)], cell) for name in figures)
             if any(entry.figure or entry.note for entry in entries):
                 rows.append((_place(after, cell), entries))
     return Table(
@@ -155,9 +151,9 @@ def _settings(before: Results, after: Results) -> Iterator[str]:
                     f"{experiment.name}: the {name} differs: {getattr(other, name):g} s before,"
                     f" {getattr(experiment, name):g} s now."
                 )
-        keys = {_key(cell) for cell in other.cells}
-        alone = len([cell for cell in experiment.cells if _key(cell) not in keys])
-        gone = len(keys - {_key(cell) for cell in experiment.cells})
+        keys = {place(cell) for cell in other.cells}
+        alone = len([cell for cell in experiment.cells if place(cell) not in keys])
+        gone = len(keys - {place(cell) for cell in experiment.cells})
         if alone or gone:
             yield (
                 f"{experiment.name}: {count(alone, 'measurement')} only now,"

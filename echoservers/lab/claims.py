@@ -10,11 +10,22 @@ from typing import Any, NamedTuple
 from ..log import escape
 from .layout import noun_of, unit_of
 from .ranking import Ranking, beyond, rank, rankable
-from .results import Cell, Figure
-from .units import count, interval, scale_for
-from .view import Panel
+from .results import Cell, Figure, Ratio
+from .stats import NO_DIFFERENCE
+from .units import PLAIN, Scale, count, interval, scale_for
+from .view import Panel, place
 
-__all__ = ["Claim", "Sentence", "best", "held", "names", "past_the_knee", "place_of", "worse"]
+__all__ = [
+    "Claim",
+    "Sentence",
+    "best",
+    "held",
+    "held_against",
+    "names",
+    "past_the_knee",
+    "place_of",
+    "worse",
+]
 
 MOST_NAMES = 4  # of a list; more are no longer read
 
@@ -45,8 +56,12 @@ def names(items: Iterable[str]) -> str:
 def _shown(name: str, figure: Figure) -> str:
     """A figure with its unit and its interval."""
     scale = scale_for(unit_of(name, [figure]), [figure.median])
-    between = interval(scale, figure).replace(" \N{EN DASH} ", " to ")
-    return scale.with_unit(figure.median) + (f" ({between})" if between else "")
+    return scale.with_unit(figure.median) + _between(scale, figure)
+
+
+def _between(scale: Scale, figure: Figure) -> str:
+    shown = interval(scale, figure).replace(" \N{EN DASH} ", " to ")
+    return f" ({shown})" if shown else ""
 
 
 def place_of(panel: Panel, value: Any) -> str:
@@ -217,3 +232,40 @@ def _rest(panel: Panel, seen: list[str]) -> str:
 def held(cell: Cell) -> bool:
     """Whether the generator was the slower one."""
     return cell.limited_by == "generator"
+
+
+# --- against the baseline ---------------------------------------------------------------
+
+
+def held_against(panel: Panel, name: str, value: Any = None) -> Sentence | None:
+    """How many times the baseline's figure the others have at one place, by pairs of runs.
+
+    None where there are no ratios, or none with an interval.
+    """
+    here = {place(cell) for cell in (panel.cells if value is None else panel.at(value))}
+    ratios = [
+        ratio
+        for where, ratio in panel.ratios(name).items()
+        if where in here and (ratio.low, ratio.high) != (None, None)
+    ]
+    if not ratios:
+        return None
+    begin = place_of(panel, value) or "By the pairs of runs, "
+    begin += f"held against {escape(ratios[0].baseline)} in the same rounds,"
+    alike = names(ratio.target for ratio in ratios if ratio.verdict == NO_DIFFERENCE)
+    apart = sorted((r for r in ratios if r.verdict != NO_DIFFERENCE), key=lambda r: r.median)
+    if not apart:
+        return Sentence(f"{begin} no difference in {noun_of(name)} is seen for {alike}.")
+    first, last = _times_as_high(apart[0]), _times_as_high(apart[-1])
+    if len(apart) > 2:
+        text = (
+            f"{begin} the {noun_of(name)} of {len(apart)} servers differs: from {first} to {last}"
+        )
+    else:
+        text = f"{begin} the {noun_of(name)} is {' and '.join(dict.fromkeys((first, last)))}"
+    return Sentence(f"{text}{f'; no difference is seen for {alike}' if alike else ''}.")
+
+
+def _times_as_high(ratio: Ratio) -> str:
+    between = _between(PLAIN, Figure(ratio.median, ratio.low, ratio.high, "", []))
+    return f"{PLAIN.text(ratio.median)} times as high{between} for {escape(ratio.target)}"

@@ -18,7 +18,7 @@ from .claims import Sentence
 from .files import replace_all
 from .plots import pictures_of
 from .results import Experiment, Results, Subject
-from .sentences import sentences_of
+from .sentences import against_baseline, sentences_of
 from .tables import LEGEND, LIMITED, Table, csv_of, tables_of
 from .units import count, scale_for
 from .view import constants, slug, unique
@@ -37,6 +37,8 @@ class Section(NamedTuple):
     pictures: list[Picture]
     tables: list[Table]
     sentences: list[Sentence]
+    baseline: Sentence | None
+    """How far the others are from the baseline."""
     caveats: list[str]
     settings: str
 
@@ -83,6 +85,7 @@ def _section(results: Results, experiment: Experiment) -> Section:
         pictures_of(results, experiment),
         tables_of(experiment),
         sentences_of(experiment),
+        against_baseline(experiment),
         about_experiment(results, experiment),
         _settings(experiment),
     )
@@ -113,7 +116,10 @@ def render(results: Results, sections: Sequence[Section], comparison: Comparison
         comparison=comparison,
         caveats=about_run(results),
         machine=_machine(results.environment),
-        targets=[(escape(s.name), _kind(s), s.transport, _how(s)) for s in results.targets],
+        targets=[
+            (escape(s.name), _kind(s, results.baseline), s.transport, _how(s))
+            for s in results.targets
+        ],
         command=_command(results.command),
         legend=LEGEND,
         limited=LIMITED,
@@ -132,8 +138,10 @@ def _settings(experiment: Experiment) -> str:
     return "; ".join(parts)
 
 
-def _kind(subject: Subject) -> str:
+def _kind(subject: Subject, baseline: str | None) -> str:
     model = subject.model or "not ours"
+    if subject.name == baseline:
+        model += " (the baseline)"
     return f"{model} (measured to compare with)" if subject.reference else model
 
 

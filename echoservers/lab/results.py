@@ -9,6 +9,7 @@ import contextlib
 import csv
 import dataclasses
 import io
+import itertools
 import json
 import math
 import time
@@ -302,7 +303,7 @@ class Saver:
 
 _COLUMNS = (
     *("experiment", "target", "parameter", "at", "panel", "panel_at"),
-    *("figure", "unit", "round", "value", "limited_by", "error"),
+    *("figure", "unit", "round", "value", "limited_by", "error", "over_baseline"),
 )
 
 
@@ -310,6 +311,7 @@ def csv_rows(results: Results) -> Iterator[tuple[Any, ...]]:
     """The rows of ``results.csv``: its head, then one for each figure of each run."""
     yield _COLUMNS
     for experiment in results.experiments:
+        others = _baselines(experiment)
         panel = experiment.panel
         for cell in experiment.cells:
             at = cell.parameters.get(experiment.parameter)
@@ -317,8 +319,30 @@ def csv_rows(results: Results) -> Iterator[tuple[Any, ...]]:
             begin = (experiment.name, cell.target, experiment.parameter, at, panel, panel_at)
             end = (cell.limited_by, cell.error)
             for name, figure in cell.figures.items():
-                for number, value in enumerate(figure.runs, 1):
+                held = others.get((cell.target, _setting(cell), name), [])
+                pairs = itertools.zip_longest(figure.runs, held[: len(figure.runs)])
+                for number, (value, other) in enumerate(pairs, 1):
                     if value is not None:
-                        yield (*begin, name, figure.unit, number, value, *end)
+                        over = value / other if other else None
+                        yield (*begin, name, figure.unit, number, value, *end, over)
             if not cell.figures:
-                yield (*begin, None, None, None, None, *end)
+                yield (*begin, None, None, None, None, *end, None)
+
+
+def _baselines(experiment: Experiment) -> dict[tuple[str, str, str], list[float | None]]:
+    """The runs that those of a figure were held against, one a round."""
+    runs = {
+        (cell.target, _setting(cell), name): figure.runs
+        for cell in experiment.cells
+        for name, figure in cell.figures.items()
+    }
+    return {
+        (ratio.target, _setting(ratio), ratio.figure): runs.get(
+            (ratio.baseline, _setting(ratio), ratio.figure), []
+        )
+        for ratio in experiment.ratios
+    }
+
+
+def _setting(of: Cell | Ratio) -> str:
+    return repr(sorted(of.parameters.items()))

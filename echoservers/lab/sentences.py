@@ -3,7 +3,16 @@
 from collections.abc import Callable, Iterator
 
 from ..log import escape
-from .claims import Sentence, best, held, names, past_the_knee, place_of, worse
+from .claims import (
+    Sentence,
+    best,
+    held,
+    held_against,
+    names,
+    past_the_knee,
+    place_of,
+    worse,
+)
 from .lanes import read_lanes
 from .layout import layout_of
 from .ranking import rankable
@@ -11,7 +20,7 @@ from .results import Experiment, Figure
 from .units import count
 from .view import Panel, panels
 
-__all__ = ["sentences_of"]
+__all__ = ["against_baseline", "sentences_of"]
 
 Made = Iterator["Sentence | None"]
 
@@ -26,6 +35,17 @@ def sentences_of(experiment: Experiment) -> list[Sentence]:
             if len(found) == 2:
                 return found
     return found
+
+
+def against_baseline(experiment: Experiment) -> Sentence | None:
+    """How far the others are from the baseline, by the first figure and under the most load."""
+    for name in layout_of(experiment).main:
+        for panel in panels(experiment):
+            for value in reversed(panel.values() or [None]):
+                said = held_against(panel, name, value)
+                if said is not None:
+                    return said
+    return None
 
 
 # --- what each experiment is about ------------------------------------------------------

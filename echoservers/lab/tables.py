@@ -1,7 +1,8 @@
 """From an experiment to tables: rows of text for a terminal or a page, and numbers for CSV.
 
 Nothing is printed here.  A table has a row for each target.  Its columns are the swept
-values, for one figure; or, where nothing is swept, the figures themselves.
+values, for one figure; or, where nothing is swept, the figures themselves.  Behind it stands
+one of the same form with the ratios to the baseline, where there are any.
 """
 
 import csv
@@ -12,9 +13,10 @@ from dataclasses import dataclass, field
 from ..log import escape
 from .layout import layout_of, title_of_figure, unit_of
 from .ranking import Entry, Ranking, rank, rankable
-from .results import Cell, Experiment, Figure
-from .units import NOTHING, Scale, interval, scale_for
-from .view import Panel, panels, slug
+from .results import Cell, Experiment, Figure, Ratio
+from .stats import NO_DIFFERENCE
+from .units import NOTHING, PLAIN, Scale, interval, scale_for
+from .view import Panel, Place, panels, place, slug
 
 __all__ = ["AMONG_BEST", "BEST", "Entries", "Table", "csv_of", "tables_of"]
 
@@ -26,6 +28,7 @@ LEGEND = {
     BEST: "clearly the best of those that are ranked: its interval lies clear of all others",
     AMONG_BEST: "cannot be told from the best: the intervals overlap",
     LIMITED: "the load generator was the bottleneck; the server may do better, and is not ranked",
+    NO_DIFFERENCE: "the 95 % interval of the ratio holds 1: these runs cannot tell them apart",
 }
 """What the marks in a table mean."""
 
@@ -80,10 +83,12 @@ def tables_of(experiment: Experiment) -> list[Table]:
     layout = layout_of(experiment)
     for panel in panels(experiment):
         if len(panel.values()) > 1:
-            made += [_sweep(panel, name, True) for name in layout.main]
-            made += [_sweep(panel, name, False) for name in layout.more]
+            for name in (*layout.main, *layout.more):
+                made.append(_sweep(panel, name, name in layout.main))
+                made += _sweep_of_ratios(panel, name, name in layout.main)
         else:
             made.append(_columns(panel, (*layout.main, *layout.more)))
+            made += _columns_of_ratios(panel, (*layout.main, *layout.more))
     return sorted(made, key=lambda table: not table.main)
 
 
@@ -204,6 +209,81 @@ def _mark(cell: Cell, ranking: Ranking | None) -> str:
 
 def _is_in(cell: Cell, entries: Iterable[Entry]) -> bool:
     return any(entry.cell is cell for entry in entries)
+
+
+# --- ratios -----------------------------------------------------------------------------
+
+
+def _sweep_of_ratios(panel: Panel, figure: str, main: bool) -> Iterator[Table]:
+    """One figure over that of the baseline: a row for each other target, a column a value.
+
+    Without the values at which the baseline cannot be ranked: the table before it says why.
+    """
+    ratios = panel.ratios(figure)
+    values = [v for v in panel.values() if any(place(c) in ratios for c in panel.at(v))]
+    if values:
+        columns = [_column_of_ratios(panel.at(value), figure, ratios) for value in values]
+        heads = tuple(panel.value_text(value) for value in values)
+        title = f"{title_of_figure(figure)}: times that of"
+        yield _of_ratios(panel, f"{figure}-ratio", title, panel.axis, heads, columns, main)
+
+
+def _columns_of_ratios(panel: Panel, figures: Sequence[str]) -> Iterator[Table]:
+    """All figures of one place, over those of the baseline: a column a figure."""
+    having = {name: ratios for name in figures if (ratios := panel.ratios(name))}
+    if having:
+        columns = [_column_of_ratios(panel.cells, *each) for each in having.items()]
+        heads = tuple(title_of_figure(name) for name in having)
+        title = f"{panel.experiment.title or panel.experiment.name}: times those of"
+        yield _of_ratios(panel, "ratios", title, "server", heads, columns, True)
+
+
+def _of_ratios(
+    panel: Panel,
+    name: str,
+    title: str,
+    corner: str,
+    heads: tuple[str, ...],
+    columns: Sequence[dict[str, Entries]],
+    main: bool,
+) -> Table:
+    baseline = panel.experiment.ratios[0].baseline
+    title = f"{title} {escape(baseline)}, in pairs"
+    return Table(
+        _name(panel.experiment, panel, name),
+        f"{title}: {panel.title}" if panel.title else title,
+        corner,
+        heads,
+        _rows([target for target in panel.targets() if target != baseline], columns),
+        tuple("" for _ in heads),
+        main,
+    )
+
+
+def _column_of_ratios(
+    cells: Sequence[Cell], figure: str, ratios: dict[Place, Ratio]
+) -> dict[str, Entries]:
+    return {cell.target: _ratio_entry(cell, figure, ratios.get(place(cell))) for cell in cells}
+
+
+def _ratio_entry(cell: Cell, name: str, ratio: Ratio | None) -> Entries:
+    if ratio is None:
+        return Entries(NOTHING, note=_why_no_ratio(cell, name))
+    figure = Figure(ratio.median, ratio.low, ratio.high, "", [])
+    text, shown = PLAIN.text(ratio.median), interval(PLAIN, figure)
+    if ratio.low is None and ratio.high is None:
+        return Entries(text, note="one run: no interval", figure=figure)
+    if ratio.verdict == NO_DIFFERENCE:
+        return Entries("", shown, NO_DIFFERENCE, figure=figure)
+    return Entries(text, shown, note=ratio.verdict, figure=figure)
+
+
+def _why_no_ratio(cell: Cell, name: str) -> str:
+    if cell.error:
+        return "failed"
+    if not rankable(cell):
+        return f"limited by {cell.limited_by}"
+    return _why_missing(cell, name)
 
 
 # --- CSV --------------------------------------------------------------------------------

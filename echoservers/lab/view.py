@@ -8,10 +8,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from .results import Cell, Experiment, Figure
+from .results import Cell, Experiment, Figure, Ratio
 from .units import value_text
 
-__all__ = ["Panel", "constants", "panels", "slug", "title_of"]
+__all__ = ["Panel", "Place", "constants", "panels", "place", "slug", "title_of"]
+
+Place = tuple[str, str]
+"""A target, and what it was measured under."""
 
 _UNITS = {"size": "bytes", "duration": "s", "work": "", "load": "share of peak"}
 """Of parameters that are not the one swept: their names say what they are."""
@@ -70,7 +73,7 @@ class Panel(NamedTuple):
         order = self.values()
         parameter = self.experiment.parameter
         mine = [c for c in self.cells if c.target == target]
-        return tuple(sorted(mine, key=lambda c: _place(order, c.parameters.get(parameter))))
+        return tuple(sorted(mine, key=lambda c: _turn(order, c.parameters.get(parameter))))
 
     def targets(self) -> list[str]:
         """The targets, in the order in which they were given."""
@@ -82,8 +85,19 @@ class Panel(NamedTuple):
             if figure in cell.figures and not cell.error:
                 yield cell.parameters.get(self.experiment.parameter), cell.figures[figure], cell
 
+    def ratios(self, figure: str) -> dict[Place, Ratio]:
+        """What was held against the baseline here, by the place of its cell."""
+        mine = {place(cell) for cell in self.cells}
+        found = {place(r): r for r in self.experiment.ratios if r.figure == figure}
+        return {where: ratio for where, ratio in found.items() if where in mine}
 
-def _place(order: list[Any], value: Any) -> int:
+
+def place(of: Cell | Ratio) -> Place:
+    """Where a cell stands among all, or a ratio that is made of it."""
+    return of.target, repr(sorted(of.parameters.items()))
+
+
+def _turn(order: list[Any], value: Any) -> int:
     return order.index(value) if value in order else len(order)
 
 

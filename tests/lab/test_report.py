@@ -84,6 +84,15 @@ def test_report_of_an_experiment(tmp_path: Path, name: str) -> None:
     _tables_are_files(written)
 
 
+def test_the_baseline_is_named_and_the_others_are_held_against_it(tmp_path: Path) -> None:
+    results = sample_results(("scaling",), servers=3)
+    page = Written(tmp_path, results).page
+    assert "iterative (the baseline)" in page
+    assert "held against tcp in the same rounds, the throughput" in page
+    assert "Throughput: times that of tcp, in pairs" in page
+    assert (tmp_path / TABLES / "scaling-throughput-ratio.csv").is_file()
+
+
 def _needs_nothing_else(written: Written) -> None:
     assert written.reader.scripts == 0
     assert "@import" not in written.page
