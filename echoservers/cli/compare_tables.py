@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from ..lab.against import compare_runs
+from ..lab.caveats import about_options
 from ..lab.experiments import EXPERIMENTS, QUICK
 from ..lab.notes import alike
 from ..lab.results import Experiment, Results
@@ -56,6 +57,8 @@ def show_results(results: Results) -> None:
             _print(console, table)
         for line in _remarks(experiment):
             console.print(f"  {line}", markup=False)
+    for caveat in about_options(results):
+        console.print(f"\n{caveat}", markup=False)
     if not results.finished:
         console.print("\nThis run was not finished: the intervals are of fewer rounds.")
 

@@ -8,7 +8,7 @@ from .notes import alike, pattern_of
 from .results import Cell, Experiment, Results
 from .units import count
 
-__all__ = ["about_experiment", "about_run"]
+__all__ = ["about_experiment", "about_options", "about_run"]
 
 FEW_RUNS = 5
 """With fewer, an interval is wider than the figures deserve: Student's t for three runs is
@@ -42,6 +42,33 @@ def _about_run(results: Results) -> Caveats:
     pinning = environment.get("pinning")
     if not pinning and "share one processor" not in said:
         yield "Servers and generator were not kept on processors of their own."
+    yield from about_options(results)
+
+
+def about_options(results: Results) -> Caveats:
+    """Where our servers were given options that others of them were not."""
+    ours = [subject for subject in results.targets if subject.mode is not None]
+    by_option: dict[str, dict[str, list[str]]] = {}
+    for subject in ours:
+        for option, value in _options(subject.mode or "").items():
+            by_option.setdefault(option, {}).setdefault(value, []).append(subject.name)
+    told = [
+        f"{escape(option)} is {_values(by_value)}"
+        for option, by_value in by_option.items()
+        if [len(who) for who in by_value.values()] != [len(ours)]  # all the same
+    ]
+    if told:
+        yield f"Options differ: {'; '.join(told)}. Others of ours that have them have the default."
+
+
+def _options(spec: str) -> dict[str, str]:
+    """The options of a mode spec, as text: the mode itself may not be installed here."""
+    parts = (part.partition("=") for part in spec.partition(":")[2].split(",") if part)
+    return {name.strip().replace("-", "_"): value.strip() for name, _, value in parts}
+
+
+def _values(by_value: dict[str, list[str]]) -> str:
+    return " and ".join(f"{escape(value)} for {names(who)}" for value, who in by_value.items())
 
 
 def about_experiment(results: Results, experiment: Experiment) -> list[str]:

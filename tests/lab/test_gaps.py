@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from echoservers.cli.compare_tables import show_results
 from echoservers.errors import OptionError
 from echoservers.lab import environment, meter, report
 from echoservers.lab.against import compare_runs
@@ -205,6 +206,36 @@ def test_what_applies_to_an_experiment() -> None:
         "stand in results.json",
     ):
         assert words in said, words
+
+
+@pytest.mark.parametrize(
+    ("modes", "said"),
+    [
+        (("tcp", "epoll-tcp"), None),
+        (("tcp:request-queue-size=5", "epoll-tcp:request_queue_size=5"), None),
+        (
+            ("tcp:request_queue_size=5", "epoll-tcp", "prefork-tcp:workers=4,request-queue-size=9"),
+            "request_queue_size is 5 for server 0 and 9 for server 2; workers is 4 for server 2",
+        ),
+    ],
+)
+def test_where_the_options_of_our_servers_differ_it_is_said(
+    modes: tuple[str, ...], said: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = sample_results(("churn",), servers=1)
+    results.targets = [
+        *(Subject(f"server {n}", "tcp", "x", mode) for n, mode in enumerate(modes)),
+        Subject("not ours", "tcp", None, None, ["node", "server.js", "request_queue_size=7"]),
+    ]
+    show_results(results)
+    shown = " ".join(capsys.readouterr().out.split())
+    if said is None:
+        assert not any("Options" in caveat for caveat in about_run(results))
+        assert "Options differ" not in shown
+    else:
+        said = f"Options differ: {said}. Others of ours that have them have the default."
+        assert said in about_run(results)
+        assert said in shown
 
 
 # --- two runs ---------------------------------------------------------------------------
