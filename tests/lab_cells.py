@@ -107,6 +107,7 @@ def latency_cells(s: Sample) -> list[Cell]:
             at = {"percent": percent, "connections": 16}
             cell = s.messages(name, at, peak * load, 2.5 / peak / (1 - load))
             cell.figures["p99"] = s.figure("p99", 9 / peak / (1 - load) ** 2)
+            cell.figures["naive_p99"] = s.figure("naive_p99", 5 / peak / (1 - load))
             if "p999" in cell.figures:
                 cell.figures["p999"] = s.figure("p999", 40 / peak / (1 - load) ** 2)
             cells.append(cell)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from echoservers.lab import crowd, measure
 from echoservers.lab.bench import Bench, Loaded
 from echoservers.lab.experiments import EXPERIMENTS, Sample, Timing
 from echoservers.lab.experiments.connections import _add_times
+from echoservers.lab.experiments.open_loop import _naive
 from echoservers.lab.load import LoadPlan, run_load
 from echoservers.lab.load import run as runs
 from echoservers.lab.meter import Usage
@@ -184,6 +186,32 @@ def test_a_small_burst_has_its_longest_time_and_carries_no_percentile(
     _add_times(sample, np.full(clients, 0.001), 0, PERCENTILES, "connect_max")
     assert set(sample.figures) == carried | {"connect_max"}
     assert set(sample.withheld) == set(PERCENTILES) - carried
+
+
+# --- coordinated omission -----------------------------------------------------------------
+
+
+def test_clients_that_wait_do_not_tell_what_a_message_waited_behind_another() -> None:
+    # The server stands still from 1.0 to 2.0; the second client asks once, before.
+    result: Any = SimpleNamespace(
+        starts=np.array([0.5, 1.0, 1.2, 1.4, 0.1, 2.5]),
+        latencies=np.array([0.1, 1.1, 1.0, 0.9, 0.2, 0.1]),
+        clients=np.array([0, 0, 0, 0, 1, 0]),
+    )
+    assert sorted(_naive(result)) == pytest.approx([0.1, 0.1, 0.1, 0.1, 0.2, 1.1])
+    backwards: Any = SimpleNamespace(**{name: v[::-1] for name, v in vars(result).items()})
+    assert sorted(_naive(backwards)) == pytest.approx(sorted(_naive(result)))
+    nothing: Any = SimpleNamespace(starts=np.zeros(0), latencies=np.zeros(0), clients=np.zeros(0))
+    assert not len(_naive(nothing))
+
+
+def test_the_latency_has_what_waiting_clients_would_tell_beside_it(bench: Bench) -> None:
+    bench._kept.clear()
+    experiment = short("latency", percent="50", connections="2")
+    sample = experiment.measure(bench, experiment.cells()[0])
+    assert ("naive_p99" in sample.figures) == ("p99" in sample.figures)
+    assert ("naive_p99" in sample.withheld) == ("p99" in sample.withheld)
+    assert sample.figures.get("naive_p99", 0.0) <= sample.figures.get("p99", 0.0)
 
 
 # --- whose limit it was -------------------------------------------------------------------
