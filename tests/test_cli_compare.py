@@ -65,6 +65,15 @@ def test_saved_results_are_shown_again_and_compared(measured: Path, tmp_path: Pa
     assert not os.listdir(tmp_path)
 
 
+def test_saved_ratios_are_to_the_baseline_of_their_time(measured: Path, tmp_path: Path) -> None:
+    replay = ("--replay", measured, "--no-report")
+    same = compare(*replay, "--baseline", "tcp", cwd=tmp_path)
+    assert same.returncode == 0, same.stderr
+    other = compare(*replay, "--baseline", "epoll-tcp", cwd=tmp_path)
+    assert other.returncode == 2
+    assert "saved ratios are to 'tcp'" in other.stderr
+
+
 def test_results_are_never_overwritten(measured: Path, tmp_path: Path) -> None:
     before = (measured / "results.json").read_bytes()
     done = compare("tcp", *ONE, *TINY, "--output", measured, cwd=tmp_path)

@@ -300,6 +300,11 @@ def _replay(given: argparse.Namespace) -> int:
     from ..lab.results import load
 
     results = load(given.replay)
+    if given.baseline not in (None, results.baseline):
+        raise OptionError(
+            f"--baseline {given.baseline!r}: the saved ratios are to {results.baseline!r};"
+            " measure again for others"
+        )
     against = None if given.against is None else load(given.against)
     folder = given.replay if given.replay.is_dir() else given.replay.parent
     _show(results, folder, against, report=not given.no_report)
