@@ -295,7 +295,10 @@ def create_server(
         address = _default_address(found.transport)
     elif isinstance(address, os.PathLike):
         address = os.fspath(address)
-    _check_handler(found, cls, handler_class)
+    try:
+        cls.check_handler(handler_class, found.name)
+    except HandlerNotSupported as error:
+        raise name_takers(error, cls, handler_class) from None
     server = cls(address, handler_class, **values)
     server.mode = found.name
     return server
@@ -307,18 +310,23 @@ def _default_address(transport: str) -> Any:
     return DEFAULT_HOST, DEFAULT_PORT if TRANSPORTS[transport].port else 0
 
 
-def _check_handler(mode: Mode, cls: type[ServingMixIn], handler: type) -> None:
-    try:
-        cls.check_handler(handler, mode.name)
-    except HandlerNotSupported as error:
-        takers = [m.name for m in modes() if _takes(m, mode.transport, handler)]
-        # What a model takes, it takes in preforked workers too: no need to say it twice.
-        takers = [name for name in takers if not name.startswith(PREFORK)]
-        known = f"; these take it: {', '.join(takers)}" if takers else ""
-        raise HandlerNotSupported(f"{error}{known}") from None
+def name_takers(error: HandlerNotSupported, cls: type, handler: Any) -> HandlerNotSupported:
+    """*error* of a *cls* that does not take *handler*, with the modes that would.
+
+    They are those of the same transport, if it is one of ours.
+    """
+    of_class = {transport.server: name for name, transport in TRANSPORTS.items()}
+    bases = (f"{base.__module__}:{base.__name__}" for base in cls.__mro__)
+    transport = next((of_class[base] for base in bases if base in of_class), None)
+    takers = [mode.name for mode in modes() if _takes(mode, transport, handler)]
+    # What a model takes, it takes in preforked workers too: no need to say it twice.
+    takers = [name for name in takers if not name.startswith(PREFORK)]
+    return HandlerNotSupported(
+        f"{error}; these take it: {', '.join(takers)}" if takers else str(error)
+    )
 
 
-def _takes(mode: Mode, transport: str, handler: type) -> bool:
+def _takes(mode: Mode, transport: str | None, handler: Any) -> bool:
     if not mode.available or mode.transport != transport:
         return False
     try:

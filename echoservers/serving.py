@@ -96,7 +96,12 @@ class ServingMixIn(AdmissionMixIn):
         self._prepare_life()
         try:
             handler = kwargs.get("RequestHandlerClass", args[1] if len(args) > 1 else None)
-            self.check_handler(handler, self.mode or type(self).__name__)
+            try:
+                self.check_handler(handler, self.mode or type(self).__name__)
+            except HandlerNotSupported as error:
+                from .registry import name_takers  # here: it is above us, and seldom needed
+
+                raise name_takers(error, type(self), handler) from None
             super().__init__(*args, **kwargs)
         except BaseException:
             self.server_close()

@@ -2,6 +2,7 @@
 
 import socketserver
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,6 +86,29 @@ def test_a_refusal_names_the_modes_of_the_same_transport_that_take_the_handler()
     assert named == [n for n in OVER_TCP if echoservers.server_class(n).runs_handle]
     with pytest.raises(HandlerNotSupported) as caught:
         echoservers.create_server("asyncio-tcp", ("127.0.0.1", 0), AsyncGreet)
+    assert "take it" not in str(caught.value)
+
+
+class OwnServer(echoservers.ThreadingTCPServer):
+    pass
+
+
+@pytest.mark.parametrize("cls", [echoservers.server_class("threading-tcp"), OwnServer])
+def test_a_class_that_is_made_directly_names_them_as_well(cls: Any) -> None:
+    with pytest.raises(HandlerNotSupported) as asked:
+        echoservers.create_server("threading-tcp", ("127.0.0.1", 0), AsyncRespond)
+    with pytest.raises(HandlerNotSupported) as made:
+        cls(("127.0.0.1", 0), AsyncRespond)
+    assert "; these take it: asyncio-tcp" in str(made.value)
+    assert str(made.value) == str(asked.value).replace("threading-tcp", cls.__name__, 1)
+
+
+def test_a_server_of_somebody_else_has_no_mode_to_name() -> None:
+    class Somebodys(echoservers.EpollMixIn, socketserver.TCPServer):
+        pass
+
+    with pytest.raises(HandlerNotSupported, match=r"OwnReading has a handle\(\)") as caught:
+        Somebodys(("127.0.0.1", 0), OwnReading)
     assert "take it" not in str(caught.value)
 
 
