@@ -63,6 +63,28 @@ def run(
     return found, listener
 
 
+ECHO = """
+import socketserver, sys, threading, time, os
+
+class Handler(socketserver.BaseRequestHandler):
+    def handle(self):
+        while data := self.request.recv(65536):
+            self.request.sendall(self.answer(data))
+
+    def answer(self, data):
+        return data
+
+class Server(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
+    daemon_threads = True
+    request_queue_size = 100
+
+def serve(handler=Handler):
+    Server(("127.0.0.1", int(sys.argv[1])), handler).serve_forever()
+"""
+"""The beginning of a small server, a thread for each client; ``serve()`` runs it."""
+
+
 @contextlib.contextmanager
 def program(folder: Path, text: str) -> Iterator[str]:
     """A server written in Python, as a command with a port."""

@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import resource
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from echoservers.lab.load import LoadError
 from echoservers.lab.measure import Study, planned_visits, subject_of
 from echoservers.lab.results import Cell, Results
 from echoservers.targets import Target
-from lab_support import Remembers, program, run, short
+from lab_support import ECHO, Remembers, program, run, short
 from support import children_of
 
 SMALL = {
@@ -154,25 +153,6 @@ def test_preforked_workers_are_counted_as_processes() -> None:
 
 # --- servers of others, and what can be wrong with them ---------------------------------
 
-ECHO = """
-import socketserver, sys, threading, time, os
-
-class Handler(socketserver.BaseRequestHandler):
-    def handle(self):
-        while data := self.request.recv(65536):
-            self.request.sendall(self.answer(data))
-
-    def answer(self, data):
-        return data
-
-class Server(socketserver.ThreadingTCPServer):
-    allow_reuse_address = True
-    daemon_threads = True
-    request_queue_size = 100
-
-def serve(handler=Handler):
-    Server(("127.0.0.1", int(sys.argv[1])), handler).serve_forever()
-"""
 
 WORKS = """
 class Works(Handler):
@@ -351,33 +331,6 @@ def test_a_server_that_runs_already_is_measured_and_left_alone() -> None:
         assert cell.figures["throughput"].median > 0
         assert "server_cpu_per_message" not in cell.figures  # it is not ours to look at
         assert subject_of(target).command is None
-
-
-LIMITED = """
-import resource
-with open({path!r}, "a") as file:
-    print(resource.getrlimit(resource.RLIMIT_NOFILE)[0], file=file)
-serve()
-"""
-
-
-def test_every_server_of_a_run_may_open_as_many_descriptors(tmp_path: Path) -> None:
-    found = tmp_path / "limits"
-    usual = resource.getrlimit(resource.RLIMIT_NOFILE)
-    hard = usual[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (500, hard))
-    try:
-        with program(tmp_path, ECHO + LIMITED.format(path=str(found))) as command:
-            targets = [Target.of_command(command, name=name) for name in ("one", "two", "three")]
-            results, _ = run(targets, short("idle"))
-        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (500, hard)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, usual)
-    (limit,) = set(found.read_text().split())
-    assert int(limit) == (20_100 if hard == resource.RLIM_INFINITY else min(hard, 20_100))
-    limits = results.environment["limits"]
-    assert limits["nofile"] == [500, None if hard == resource.RLIM_INFINITY else hard]
-    assert limits["nofile_servers"] == int(limit)
 
 
 # --- what is kept -------------------------------------------------------------------------
