@@ -10,11 +10,16 @@ parent: with a server that serves in a thread for a while, children would end wi
 """
 
 import os
+import re
 import signal
 import sys
 from typing import Any
 
-__all__ = ["WRITING_ENDS", "Lifeline"]
+__all__ = ["SINCE", "WRITING_ENDS", "Lifeline"]
+
+SINCE = (5, 6)
+"""The Linux that tells of the last writer alone.  One before tells of each reader that has closed
+the pipe, too, and the first child that ends would take the others along."""
 
 WRITING_ENDS: set[int] = set()
 """Of all servers of this process: what a forked child of one closes.  While any process has one
@@ -28,7 +33,7 @@ class Lifeline:
         self._read, self._write = os.pipe()
         WRITING_ENDS.add(self._write)
         self._fcntl: Any = None
-        if sys.platform == "linux":
+        if _tells_of_the_writer_alone():
             import fcntl  # here, so that no child looks for it
 
             self._fcntl = fcntl
@@ -36,7 +41,7 @@ class Lifeline:
     def end_with_parent(self) -> None:
         """In a forked child, which has closed `WRITING_ENDS`: be killed when the parent ends.
 
-        Where that cannot be had, the child ends when its handler does.
+        Where that cannot be had (`SINCE`), the child ends when its handler does.
         """
         fcntl = self._fcntl
         if fcntl is None:
@@ -57,3 +62,10 @@ class Lifeline:
         WRITING_ENDS.discard(self._write)
         os.close(self._read)
         os.close(self._write)
+
+
+def _tells_of_the_writer_alone() -> bool:
+    if sys.platform != "linux":
+        return False
+    found = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    return found is not None and (int(found[1]), int(found[2])) >= SINCE

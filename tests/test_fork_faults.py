@@ -224,3 +224,25 @@ def test_children_do_not_keep_the_listener(folder: Path) -> None:
         ]
         assert listening, "the parent listens"
         assert f"socket:[{listening[0][9]}]" not in inodes
+
+
+@pytest.mark.parametrize("release", ["5.4.0-150-generic", "4.18.0-513.el8.x86_64", "unknown"])
+def test_an_older_system_that_would_take_siblings_along_ends_no_child(
+    release: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = os.uname()
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result((*asked[:2], release, *asked[3:])))
+    lifeline = Lifeline()
+    try:
+        read, write = os.pipe()
+        child = os.fork()
+        if not child:
+            os.close(write)
+            lifeline.end_with_parent()
+            os.read(read, 1)
+            os._exit(7)
+        os.close(read)
+    finally:
+        lifeline.close()
+    os.close(write)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7

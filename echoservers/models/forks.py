@@ -45,9 +45,9 @@ class ForkingMixIn(ServingMixIn):
     ``server_close()`` drains them for ``drain_timeout`` at most, unless ``block_on_close``
     is false.  A child has the listening socket closed and ends by ``os._exit``.
 
-    A child that answers a datagram needs the server's socket.  So it ends with the server, if
-    that is killed, unless ``block_on_close`` is false or the handler is `EchoHandler` itself,
-    which is quick.
+    A child that answers a datagram needs the server's socket.  So it ends with the server's
+    process, however that ends, or with ``server_close()`` once the drain is over; unless
+    ``block_on_close`` is false or the handler is `EchoHandler` itself, which is quick.
     """
 
     #: Seconds that ``handle_request()`` waits, as in the standard library.
