@@ -93,10 +93,12 @@ def came_or_went(before: Snapshot, after: Snapshot) -> bool:
 def _some_is_missing(before: Snapshot, after: Snapshot) -> bool:
     """Whether more was worked than by the threads there are.
 
-    Rounding is a step a process; and what was worked during the first look, on however many
-    processors, may be in the one figure alone.
+    Rounding is a step a process; and what these threads worked during the first look may be in
+    the one figure alone.
     """
-    unsure = 0.01 * (1 + after.processes) + before.took * (os.cpu_count() or 1)
+    unsure = 0.01 * (1 + after.processes)
+    if before.tasks == after.tasks:
+        unsure += before.took * min(len(before.tasks), os.cpu_count() or 1)
     return after.cpu - before.cpu - after.cpu_since(before) > unsure
 
 

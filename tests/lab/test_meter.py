@@ -91,3 +91,12 @@ def test_a_thread_a_client_has_switches_where_the_clients_stay() -> None:
 def test_what_was_worked_during_a_look_is_not_missing() -> None:
     usage = usage_between(looked(ONE, cpu=1.0)._replace(took=0.5), looked(LATER, cpu=1.2))
     assert usage.switches == 13
+
+
+def test_what_ended_is_counted_however_many_processors_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    children = {pid: Thread(1, 0.0, 0, 0) for pid in range(100, 116)}
+    before = looked({**ONE, **children}, cpu=1.0)._replace(took=0.006)
+    assert usage_between(before, looked(LATER, cpu=1.5)).server_cpu == pytest.approx(0.5)
