@@ -94,7 +94,8 @@ def _entry(name: str, before: Cell, after: Cell) -> Entries:
         says = verdict(found, direction(name, [a, b]))
     figure = Figure(found.median, found.low, found.high, "", [])
     if found.low is None and found.high is None:
-        says = "one run: no interval"
+        one = len(a.runs) == 1 or len(b.runs) == 1
+        says = "one run: no interval" if one else "no interval"
     return Entries(PLAIN.text(found.median), interval(PLAIN, figure), note=says, figure=figure)
 
 

@@ -272,7 +272,9 @@ def _ratio_entry(cell: Cell, name: str, ratio: Ratio | None) -> Entries:
     figure = Figure(ratio.median, ratio.low, ratio.high, "", [])
     text, shown = PLAIN.text(ratio.median), interval(PLAIN, figure)
     if ratio.low is None and ratio.high is None:
-        return Entries(text, note="one run: no interval", figure=figure)
+        one = len(cell.figures[name].runs) == 1
+        why = "one run" if one else "the generator limited runs of both"
+        return Entries(text, note=f"{why}: no interval", figure=figure)
     if ratio.verdict == NO_DIFFERENCE:
         return Entries("", shown, NO_DIFFERENCE, figure=figure)
     return Entries(text, shown, note=ratio.verdict, figure=figure)

@@ -108,14 +108,20 @@ def test_what_has_no_ratio_says_why() -> None:
     ]  # fmt: skip
 
 
-def test_one_run_has_no_verdict() -> None:
+@pytest.mark.parametrize(
+    ("runs", "why"), [(1, "one run"), (5, "the generator limited runs of both")]
+)
+def test_without_an_interval_there_is_no_verdict(runs: int, why: str) -> None:
     results = made(16, **THREE)
     (experiment,) = results.experiments
     for ratio in experiment.ratios:
         ratio.low = ratio.high = None
         ratio.verdict = "no difference"
+    for cell in experiment.cells:
+        for figure in cell.figures.values():
+            del figure.runs[runs:]
     entry = shown(results)["scaling-ratios"].rows[0][1][0]
-    assert (entry.text, entry.mark, entry.note) == ("1.50", "", "one run: no interval")
+    assert (entry.text, entry.mark, entry.note) == ("1.50", "", f"{why}: no interval")
     assert against_baseline(experiment) is None
 
 
