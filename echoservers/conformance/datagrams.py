@@ -272,15 +272,19 @@ def _unanswered(
 
     :raises CheckFailed: to one comes what it has not asked.
     """
-    until = time.monotonic() + LOST * subject.scale
-    left = []
-    for peer in reversed(waiting):  # to the last that has asked, a careless server replies
-        replies = _replies(subject, peer, 1, max(0.0, until - time.monotonic()))
-        for reply in replies:
-            _is_same(questions[peer], reply)
-        if not replies:
-            left.append(peer)
-    return left[::-1]
+    left = {peer.fileno(): peer for peer in waiting}
+    poll = select.poll()
+    for descriptor in left:
+        poll.register(descriptor, select.POLLIN)
+    # One after the other is right, too: it is over when nobody has got anything for so long.
+    while left and (ready := poll.poll(LOST * subject.scale * 1000)):
+        for descriptor, _ in ready:
+            poll.unregister(descriptor)
+            peer = left[descriptor]
+            for reply in _replies(subject, peer, 1, 0):
+                _is_same(questions[peer], reply)
+                del left[descriptor]
+    return list(left.values())
 
 
 def _serves(subject: Subject) -> None:
@@ -337,6 +341,8 @@ def _sender(subject: Subject, port: int) -> OpenSocket:
         if error.errno == errno.EACCES:
             needed = "root or the capability CAP_NET_BIND_SERVICE"
             raise CheckSkipped(f"to send from port {port} needs {needed}") from None
+        if error.errno != errno.EADDRINUSE:
+            raise CheckSkipped(f"no sender can have port {port}: {error.strerror}") from None
         if host and port == sock.target[1]:
             return _forger(subject, (host, port), sock.target)
         raise CheckSkipped(f"port {port} is taken here, be it by the server itself") from None
@@ -358,6 +364,8 @@ def _forger(subject: Subject, source: tuple[str, int], target: tuple[str, int]) 
     except PermissionError:
         needed = "root or the capability CAP_NET_RAW"
         raise CheckSkipped(f"{taken}: to send from there needs {needed}") from None
+    except OSError as error:
+        raise CheckSkipped(f"{taken}: none can be forged here: {error.strerror}") from None
 
 
 def _are_ignored(subject: Subject, senders: Sequence[OpenSocket]) -> None:

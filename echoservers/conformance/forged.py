@@ -32,7 +32,11 @@ class ForgedSocket(OpenSocket):
         self._source = source
         self.target = target
         self.setblocking(False)
-        self.bind((source[0], 0))
+        try:
+            self.bind((source[0], 0))
+        except OSError:
+            self.close()
+            raise
 
     def getsockname(self) -> tuple[str, int]:
         """Where it seems to be."""

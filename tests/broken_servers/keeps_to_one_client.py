@@ -17,7 +17,7 @@ while True:
     if client[1] < 1024 or client[1] == port:
         continue  # it may be another echo server
     collected = [data]
-    time.sleep(0.005)
+    time.sleep(0.1)
     while select.select([sock], [], [], 0)[0]:
         data, other = sock.recvfrom(65535)
         if other == client:
