@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from echoservers.lab import results as r
+from echoservers.lab.files import replace_all
 
 
 def some_results() -> r.Results:
@@ -132,3 +133,32 @@ def test_a_full_disk_costs_nothing_that_was_there(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space left on device; what was saved before"):
         r.save(second, tmp_path)
     assert r.load(tmp_path) == first
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (KeyboardInterrupt(), ""),
+        (OSError(5, "Input/output error"), "a part of what was saved before is replaced already"),
+    ],
+)
+def test_whatever_ends_the_replacing_leaves_no_new_files_beside(
+    error: BaseException, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {tmp_path / name: b"later" for name in ("one", "two", "three")}
+    for path in files:
+        path.write_bytes(b"before")
+    replace = os.replace
+
+    def fail_second(source: Path, path: Path) -> None:
+        if path.name == "two":
+            raise error
+        replace(source, path)
+
+    monkeypatch.setattr(os, "replace", fail_second)
+    with pytest.raises(type(error)) as raised:
+        replace_all(files, "it")
+    assert said in str(raised.value)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+        "one": b"later", "two": b"before", "three": b"before"
+    }  # fmt: skip
