@@ -1,5 +1,6 @@
 """``echoservers compare``, as a program: what it prints, saves, leaves behind, and returns."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -162,14 +163,21 @@ def test_a_comparison_that_is_killed_leaves_no_target_and_no_generator(tmp_path:
          "--command", f"it={sys.executable} serves.py {{port}}", "--output", "made"],
         cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
-    with started:
+    try:
         wait_until(pids.exists, "it serves")
         started.kill()
-        assert started.wait(PATIENCE) == -signal.SIGKILL
-        assert started.stderr is not None
-        started.stderr.read()  # to the end of all that might write to it
-    for pid in map(int, pids.read_text().split()):
-        wait_until(lambda pid=pid: state_of(pid) == "", "what it has started ends")
+        # To the end of all that might write to it, within a bound.
+        started.communicate(timeout=PATIENCE)
+        assert started.returncode == -signal.SIGKILL
+        for pid in map(int, pids.read_text().split()):
+            wait_until(lambda pid=pid: state_of(pid) == "", "what it has started ends")
+    finally:
+        started.kill()
+        for pid in map(int, pids.read_text().split() if pids.exists() else ()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        with started:
+            pass
 
 
 def test_a_full_disk_is_said_in_one_line(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_where_one_fails_the_others_ask_no_more() -> None:
 
 def test_a_server_of_one_client_at_a_time_is_visited_over_tls(folder: Path) -> None:
     with serving("tls", folder, WorkHandler) as server:
-        found = some_visits(server.endpoint(), order=b"tell wait 20\n")
+        found = some_visits(server.endpoint(), order=b"tell wait 200\n")
     first, last = found[:2], found[2:]
     assert {one.client for one in first}.isdisjoint(one.client for one in last)
     # Who waits for the handshake waits to be served.
