@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -180,31 +181,27 @@ def test_a_comparison_that_is_killed_leaves_no_target_and_no_generator(tmp_path:
             pass
 
 
-def test_a_full_disk_is_said_in_one_line(tmp_path: Path) -> None:
-    import resource
-
-    def no_more() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (200, resource.RLIM_INFINITY))
-
+def compare_on_full_disk(most: int, *arguments: str, cwd: Path) -> str:
+    """What it says last, where no file can have more than *most* bytes."""
+    limit = most, resource.RLIM_INFINITY
     # A file of the coverage's would be too large, too.
     unmeasured = {k: v for k, v in environment().items() if not k.startswith("COV")}
     done = subprocess.run(
-        [sys.executable, "-m", "echoservers", "compare", "tcp", *ONE, *TINY, "--output", "made"],
-        cwd=tmp_path, env=unmeasured, capture_output=True, text=True, timeout=50,
-        preexec_fn=no_more, check=False,
+        [sys.executable, "-m", "echoservers", "compare", *arguments],
+        cwd=cwd, env=unmeasured, capture_output=True, text=True, timeout=50,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit), check=False,
     )  # fmt: skip
     assert done.returncode == 1
-    last = done.stderr.splitlines()[-1]
-    assert "cannot save the results in made: File too large" in last
     assert "Traceback" not in done.stderr
+    return done.stderr.splitlines()[-1]
+
+
+def test_a_full_disk_is_said_in_one_line(tmp_path: Path) -> None:
+    last = compare_on_full_disk(200, "tcp", *ONE, *TINY, "--output", "made", cwd=tmp_path)
+    assert "cannot save the results in made: File too large" in last
 
 
 def test_a_full_disk_leaves_an_earlier_report_whole(tmp_path: Path) -> None:
-    import resource
-
-    def no_more() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, resource.RLIM_INFINITY))
-
     made = tmp_path / "made"
     made.mkdir()
     save(sample_results(("churn", "timeline"), servers=3, seed=1), made)
@@ -213,16 +210,9 @@ def test_a_full_disk_leaves_an_earlier_report_whole(tmp_path: Path) -> None:
     earlier = {path: path.read_bytes() for path in made.rglob("*") if path.is_file()}
     sizes = [len(content) for path, content in earlier.items() if "results" not in path.name]
     assert min(sizes) < 30_000 < max(sizes)  # something can be written, but not all
-    unmeasured = {k: v for k, v in environment().items() if not k.startswith("COV")}
-    done = subprocess.run(
-        [sys.executable, "-m", "echoservers", "compare", "--replay", "made"],
-        cwd=tmp_path, env=unmeasured, capture_output=True, text=True, timeout=50,
-        preexec_fn=no_more, check=False,
-    )  # fmt: skip
-    assert done.returncode == 1
+    last = compare_on_full_disk(30_000, "--replay", "made", cwd=tmp_path)
     said = "cannot save the report in made: File too large; what was saved before is still there"
-    assert said in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
+    assert said in last
     assert {path: path.read_bytes() for path in made.rglob("*") if path.is_file()} == earlier
 
 
