@@ -6,7 +6,8 @@
 The first checks `threading-tcp` and socat; the second every mode that is available, and forty
 submissions, too, which are the first of `tests/broken_servers`: what never comes is waited for,
 so they take longer than right ones would.  Ends with status 1 when a limit was missed, or a check
-did not end as it should.  The limits are those for two processors.
+did not end as it should.  The limits are those for two processors.  It needs the extras ``lab``
+and ``test``, as it reads what the wrong servers say of themselves.
 """
 
 from __future__ import annotations

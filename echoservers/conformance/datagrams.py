@@ -30,11 +30,9 @@ DISCARD = 9
 LOST = 0.5
 """Seconds after which a datagram or its reply is taken for lost."""
 
-LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-"""The address that is asked, where all of them are named."""
+LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # what is asked, where all are named
 
-SECOND_ADDRESS = "127.0.0.2"
-"""Where a server is, too, that is bound to all addresses of this machine."""
+SECOND_ADDRESS = "127.0.0.2"  # where a server is, too, that is bound to all of them
 
 TRIES = 4
 """How often a client asks that has to be sure."""
