@@ -32,10 +32,7 @@ class Connection:
     blocked: tuple[type[OSError], ...] = (BlockingIOError, InterruptedError)
 
     __slots__ = (
-        "_active_at",
-        "_cells",
         "_deadline",
-        "_descriptor",
         "_echoes",
         "_exchange",
         "_handler",
@@ -50,7 +47,10 @@ class Connection:
         "_size",
         "_timer",
         "_view",
+        "active_at",
+        "cells",
         "closed",
+        "descriptor",
     )
 
     def __init__(self, server: "ReactorMixIn", handler: EchoHandler, record: ActiveRequest) -> None:
@@ -60,7 +60,7 @@ class Connection:
         self._record = record
         record.worker = self
         self._loop = server._loop
-        self._descriptor = request.fileno()
+        self.descriptor = request.fileno()
         # Bound once, as they are called for every message; no more, as memory is for thousands.
         self._receive: Any = request.recv
         self._send_some = request.send
@@ -81,11 +81,11 @@ class Connection:
 
     def _begin(self) -> None:
         handler = self._handler
-        self._cells = handler.begin()
-        self._active_at = time.monotonic()
+        self.cells = handler.begin()
+        self.active_at = time.monotonic()
         self._limit = handler.time_limit()
         if self._limit is not None:
-            self._set_timer(self._active_at + self._limit, self._look_at_the_time)
+            self._set_timer(self.active_at + self._limit, self._look_at_the_time)
         if handler.framing_class is RawFraming:
             self._size = min(RECEIVE_SIZE, handler.max_message_size)
             self._echoes = handler.only_echoes()
@@ -94,7 +94,7 @@ class Connection:
             greeting = handler.greet()
         else:
             self._size = RECEIVE_SIZE
-            self._exchange = Exchange(handler, self._cells)
+            self._exchange = Exchange(handler, self.cells)
             greeting = self._exchange.greeting()
         self._read_on()
         if greeting:
@@ -105,41 +105,49 @@ class Connection:
     # --- read -----------------------------------------------------------------------
 
     def _read_on(self) -> None:
-        self._loop.watch(self._descriptor, self._reader())
+        self._loop.watch(self.descriptor, self._reader())
 
     def _reader(self) -> Callable[[], None]:
         if self._exchange is not None:
             return self._read_framed
-        return self._echo if self._echoes else self._read
+        if not self._echoes:
+            return self._read
+        return self.echo if type(self._handler.request) is socket.socket else self._echo_alone
 
-    def _echo(self) -> None:
-        """Send back what comes, without making an object of it: nobody wants to see it."""
+    def _echo_alone(self) -> None:
+        """As `echo`, where nobody may read and write past the request's own methods."""
+        self.echo()
+
+    def echo(self) -> None:
+        """Send back what comes, without making an object of it: nobody wants to see it.
+
+        `StreamBatches` does the same for many of those that would be called for this.
+        """
         view = self._view
         try:
             size = self._receive(view)
         except self.blocked:
             return
         except OSError as error:
-            self._lost(PeerEnded(error))
+            self.lost(PeerEnded(error))
             return
         if not size:
-            self._finish()
+            self.end_of_input()
             return
-        cells = self._cells
+        cells = self.cells
         cells[MESSAGES] += 1
         cells[BYTES_IN] += size
-        self._active_at = self._loop.now
+        self.active_at = self._loop.now
         try:
             sent = self._send_some(view[:size])
         except self.blocked:
             sent = 0
         except OSError as error:
-            self._lost(PeerEnded(error))
+            self.lost(PeerEnded(error))
             return
         cells[BYTES_OUT] += sent
         if sent != size:
-            self._outgoing = memoryview(bytes(view[sent:size]))
-            self._loop.watch_writing(self._descriptor, self._write)
+            self.keep(view[sent:size])
 
     def _read(self) -> None:
         """Without framing each piece that arrives is a message."""
@@ -148,15 +156,15 @@ class Connection:
         except self.blocked:
             return
         except OSError as error:
-            self._lost(PeerEnded(error))
+            self.lost(PeerEnded(error))
             return
         if not message:
-            self._finish()
+            self.end_of_input()
             return
-        cells = self._cells
+        cells = self.cells
         cells[MESSAGES] += 1
         cells[BYTES_IN] += len(message)
-        self._active_at = self._loop.now
+        self.active_at = self._loop.now
         handler = self._handler
         try:
             if handler.shows_messages:
@@ -176,9 +184,9 @@ class Connection:
         except self.blocked:
             return
         except OSError as error:
-            self._lost(PeerEnded(error))
+            self.lost(PeerEnded(error))
             return
-        self._active_at = self._loop.now
+        self.active_at = self._loop.now
         self._input_is_over = not data
         self._exchange.receive(data)
         self._go_on()
@@ -197,11 +205,16 @@ class Connection:
             if self._handler.closing:
                 self._linger()
             elif self._input_is_over:
-                self._finish()
+                self.end_of_input()
         except BaseException as error:
             self._failed(error)
 
     # --- write ----------------------------------------------------------------------
+
+    def keep(self, view: memoryview) -> None:
+        """Send a copy of *view* when there is room; until then read nothing."""
+        self._outgoing = memoryview(bytes(view))
+        self._loop.watch_writing(self.descriptor, self._write)
 
     def _send(self, data: bytes) -> None:
         try:
@@ -210,10 +223,10 @@ class Connection:
             sent = 0
         except OSError as error:
             raise PeerEnded(error) from error
-        self._cells[BYTES_OUT] += sent
+        self.cells[BYTES_OUT] += sent
         if sent != len(data):
             self._outgoing = memoryview(data)[sent:]
-            self._loop.watch_writing(self._descriptor, self._write)
+            self._loop.watch_writing(self.descriptor, self._write)
 
     def _write(self) -> None:
         """Send what was left over; when it is out, take more in."""
@@ -223,10 +236,10 @@ class Connection:
         except self.blocked:
             return
         except OSError as error:
-            self._lost(PeerEnded(error))
+            self.lost(PeerEnded(error))
             return
-        self._cells[BYTES_OUT] += sent
-        self._active_at = self._loop.now
+        self.cells[BYTES_OUT] += sent
+        self.active_at = self._loop.now
         if sent == len(self._outgoing):
             self._outgoing = None
             self._read_on()
@@ -239,7 +252,7 @@ class Connection:
     def _look_at_the_time(self) -> None:
         """The time limit may be over; looked at once a limit, not set anew for each message."""
         assert self._limit is not None
-        due = self._active_at + self._limit
+        due = self.active_at + self._limit
         if due > self._loop.now:
             self._timer = self._loop.call_at(due, self._look_at_the_time)
         else:
@@ -247,16 +260,17 @@ class Connection:
             self._handler.say_ended(IDLE)
             self.close()
 
-    def _lost(self, ended: PeerEnded) -> None:
+    def lost(self, ended: PeerEnded) -> None:
+        """The peer has gone."""
         self._handler.say_ended(str(ended))
         self.close()
 
     def _failed(self, error: BaseException) -> None:
         """End this connection for *error*; but Ctrl-C at the program is not its business."""
         if isinstance(error, PeerEnded):
-            self._lost(error)
+            self.lost(error)
         elif isinstance(error, BrokenFraming):
-            self._cells[ERRORS] += 1
+            self.cells[ERRORS] += 1
             self._handler.say_ended(str(error))
             self._linger()
         else:
@@ -272,7 +286,7 @@ class Connection:
         except OSError:  # gone: nothing to wait for
             self.close()
             return
-        self._loop.watch(self._descriptor, self._discard)
+        self._loop.watch(self.descriptor, self._discard)
         self._set_timer(self._loop.now + LINGER_TIME, self.close)
 
     def _discard(self) -> None:
@@ -285,10 +299,10 @@ class Connection:
             pass  # gone: there is nothing left to wait for
         self.close()
 
-    def _finish(self) -> None:
+    def end_of_input(self) -> None:
         """The input is over and answered."""
         if self._record.input_ended:
-            self._loop.unwatch(self._descriptor)
+            self._loop.unwatch(self.descriptor)
             self._deadline = self._loop.now + LINGER_TIME
             self._settle()
         else:
@@ -313,7 +327,7 @@ class Connection:
         if self.closed:  # its descriptor may be somebody else's by now
             return
         self.closed = True
-        self._loop.unwatch(self._descriptor)
+        self._loop.unwatch(self.descriptor)
         if self._timer is not None and self._timer.callback is not None:
             self._loop.cancel(self._timer)
         self._timer = None

@@ -11,7 +11,7 @@ the one that closes the server does; never two at a time.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -41,7 +41,7 @@ class _Watcher:
         """An event loop cannot tell the kernel that one process is enough."""
         self._update(descriptor)
 
-    def wait(self, longest: float | None) -> Iterable[tuple[int, int]]:
+    def wait(self, longest: float | None) -> Sequence[tuple[int, int]]:
         raise NotImplementedError("the event loop waits: see EventLoop.turn")
 
     def close(self) -> None:

@@ -10,18 +10,36 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Protocol
 
 from .waits import READABLE, WRITABLE, PollWait, Wait
 
-__all__ = ["Loop", "Timer"]
+__all__ = ["MANY", "Event", "Gatherer", "Loop", "Timer"]
 
 AT_ONCE = 20e-6
 """Seconds: a wait that was shorter did not sleep.  A system call takes one or two
 microseconds, falling asleep and waking up some tens."""
 
+MANY = 8
+"""Events of a turn that may be gathered.  With fewer it does not pay: the clients would be idle
+while they wait for each other."""
+
 _Callback = Callable[[], object]
+
+Event = tuple[int, int]
+"""A descriptor and what it is ready for."""
+
+
+class Gatherer(Protocol):
+    """Serves ready descriptors together."""
+
+    def serve(self, ready: Sequence[Event]) -> Sequence[Event]:
+        """Serve some of *ready*, and return the others, for which their callbacks are called."""
+
+    def close(self) -> None:
+        """Release what the system gave."""
 
 
 class Timer:
@@ -65,6 +83,8 @@ class Loop:
         that it cuts in the middle of its end would be in progress for ever."""
         self.interrupted = False
         """Whether one has come; `raise_interrupt` is due."""
+        self.gatherer: Gatherer | None = None
+        """Asked first, where `MANY` are ready."""
         self.on_stop: _Callback | None = None
         """Called in the turn in which a forked child has asked for it."""
         try:
@@ -145,6 +165,8 @@ class Loop:
         ready = self.waiter.wait(None if longest is None else max(0.0, longest))
         self.now = now = time.monotonic()
         self.is_busy = now - before < AT_ONCE
+        if self.gatherer is not None and len(ready) >= MANY:
+            ready = self.gatherer.serve(ready)
         readers = self._readers
         for descriptor, _ in ready:
             callback = readers.get(descriptor)
@@ -225,6 +247,8 @@ class Loop:
         if not self.closed:
             if self.in_owner:  # a fork shares what an epoll descriptor watches with its parent
                 self.unwatch(self._read)
+                if self.gatherer is not None:
+                    self.gatherer.close()
             read, write, self._read, self._write = self._read, self._write, -1, -1
             os.close(read)
             os.close(write)

@@ -9,13 +9,12 @@ is one slice of a memoryview.  Linux only, and only where `ctypes` is; see `many
 import ctypes
 import errno
 import mmap
-import os
 import socket
 import struct
 import sys
-from collections.abc import Callable
 from functools import cache
-from typing import Any
+
+from .native import Call, column, retried, where
 
 __all__ = ["ManyDatagrams", "many_datagrams"]
 
@@ -23,8 +22,6 @@ ADDRESS_ROOM = 128
 """Bytes: a ``struct sockaddr_storage`` (socket(7)), which holds any address."""
 
 DONT_WAIT = int(socket.MSG_DONTWAIT)
-
-_Call = Callable[..., int]
 
 
 class _Buffer(ctypes.Structure):  # struct iovec, readv(2)
@@ -48,7 +45,7 @@ class _Message(ctypes.Structure):  # struct mmsghdr, recvmmsg(2)
 
 
 @cache
-def _calls() -> tuple[_Call, _Call] | None:
+def _calls() -> tuple[Call, Call] | None:
     """The two system calls, if this system has them and lets us make them."""
     if sys.platform != "linux" or sys.byteorder != "little":
         return None  # other structures; a size_t that does not begin with its low half
@@ -79,7 +76,7 @@ class ManyDatagrams:
     :param room: bytes for each; memory that no datagram reaches is never touched.
     """
 
-    def __init__(self, receive: _Call, send: _Call, count: int, room: int) -> None:
+    def __init__(self, receive: Call, send: Call, count: int, room: int) -> None:
         self._receive, self._send = receive, send
         self._count, self._room = count, room
         # Not a bytearray: that would write zeros, and so take all of it at once.
@@ -87,7 +84,7 @@ class ManyDatagrams:
         self._addresses = bytearray(count * ADDRESS_ROOM)
         self._buffers = (_Buffer * count)()
         self._messages = (_Message * count)()
-        data, addresses = _where(self._data), _where(self._addresses)
+        data, addresses = where(self._data), where(self._addresses)
         buffers = ctypes.addressof(self._buffers)
         for n in range(count):
             self._buffers[n].base = data + n * room
@@ -96,10 +93,12 @@ class ManyDatagrams:
             header.buffers = buffers + n * ctypes.sizeof(_Buffer)
             header.buffer_count = 1
         # Of each structure one number: views into what the kernel reads and writes.
-        self._sizes = _column(self._messages, _Message, _Message.size.offset)
-        self._address_sizes = _column(self._messages, _Message, _Header.address_size.offset)
-        self._buffer_sizes = _column(self._buffers, _Buffer, _Buffer.size.offset)
-        self._ports = memoryview(self._addresses).cast("H")[1 :: ADDRESS_ROOM // 2]
+        header_size, buffer_size = ctypes.sizeof(_Message), ctypes.sizeof(_Buffer)
+        self._sizes = column(self._messages, "I", _Message.size.offset, header_size)
+        address_size = _Header.address_size.offset
+        self._address_sizes = column(self._messages, "I", address_size, header_size)
+        self._buffer_sizes = column(self._buffers, "I", _Buffer.size.offset, buffer_size)
+        self._ports = column(self._addresses, "H", 2, ADDRESS_ROOM)
         self._whole_buffers = memoryview(struct.pack("I", room) * count).cast("I")
         self._whole_addresses = memoryview(struct.pack("I", ADDRESS_ROOM) * count).cast("I")
 
@@ -114,7 +113,7 @@ class ManyDatagrams:
         self._address_sizes[:] = self._whole_addresses
         at = ctypes.addressof(self._messages)
         try:
-            received = _retried(self._receive, descriptor, at, self._count, DONT_WAIT, None)
+            received = retried(self._receive, descriptor, at, self._count, DONT_WAIT, None)
         except BlockingIOError:
             return []
         sizes = self._sizes[:received]
@@ -141,22 +140,4 @@ class ManyDatagrams:
         :raises OSError: as `socket.socket.sendto`, about *first*.
         """
         at = ctypes.addressof(self._messages) + first * ctypes.sizeof(_Message)
-        return _retried(self._send, descriptor, at, end - first, DONT_WAIT)
-
-
-def _where(memory: Any) -> int:
-    return ctypes.addressof(ctypes.c_char.from_buffer(memory))
-
-
-def _column(structures: Any, kind: type[ctypes.Structure], offset: int) -> "memoryview[int]":
-    """The 32-bit number at *offset* of each of *structures*."""
-    return memoryview(structures).cast("B").cast("I")[offset // 4 :: ctypes.sizeof(kind) // 4]
-
-
-def _retried(call: _Call, *arguments: Any) -> int:
-    """Call as Python's own calls do: again after a signal (PEP 475), errors raised."""
-    while (done := call(*arguments)) < 0:
-        code = ctypes.get_errno()
-        if code != errno.EINTR:
-            raise OSError(code, os.strerror(code))
-    return done
+        return retried(self._send, descriptor, at, end - first, DONT_WAIT)

@@ -26,7 +26,7 @@ class TLSLoopConnection(Connection):
     )
 
     def _read_on(self) -> None:
-        self._loop.watch(self._descriptor, self._read_all)
+        self._loop.watch(self.descriptor, self._read_all)
         if self._handler.request.pending():
             self._loop.call_at(self._loop.now, self._read_all)
 
@@ -40,7 +40,7 @@ class TLSLoopConnection(Connection):
 
     def _reads(self) -> bool:
         """Whether it still waits for input: it may write, linger or be closed since."""
-        return self._loop.reader(self._descriptor) == self._read_all
+        return self._loop.reader(self.descriptor) == self._read_all
 
     def _discard(self) -> None:
         """As it comes, encrypted: OpenSSL fails for good if data come behind our close_notify."""

@@ -5,7 +5,7 @@ Events have the numbers of poll(2), which are those of epoll(7) too.
 
 import errno
 import select
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 __all__ = ["READABLE", "WRITABLE", "EpollWait", "KqueueWait", "PollWait", "SelectWait", "Wait"]
@@ -28,7 +28,7 @@ class Wait(Protocol):
     def watch_shared(self, descriptor: int) -> None:
         """Watch a socket for reading that other processes watch too."""
 
-    def wait(self, longest: float | None) -> Iterable[tuple[int, int]]:
+    def wait(self, longest: float | None) -> Sequence[tuple[int, int]]:
         """What is ready, waited for *longest* seconds at most; None: for ever."""
 
     def close(self) -> None:
@@ -57,7 +57,7 @@ class PollWait:
         """As `watch` for reading: poll(2) wakes every process."""
         self.watch(descriptor, READABLE)
 
-    def wait(self, longest: float | None) -> Iterable[tuple[int, int]]:
+    def wait(self, longest: float | None) -> Sequence[tuple[int, int]]:
         """See `Wait`."""
         return self._poll.poll(None if longest is None else longest * 1000)
 
@@ -93,7 +93,7 @@ class SelectWait:
         """As `watch` for reading: select(2) wakes every process."""
         self.watch(descriptor, READABLE)
 
-    def wait(self, longest: float | None) -> Iterable[tuple[int, int]]:
+    def wait(self, longest: float | None) -> Sequence[tuple[int, int]]:
         """See `Wait`."""
         reading, writing, _ = select.select(self._reading, self._writing, (), longest)
         ready = [(descriptor, READABLE) for descriptor in reading]
@@ -148,7 +148,7 @@ class EpollWait:
         self._epoll.register(descriptor, READABLE | select.EPOLLEXCLUSIVE)
         self._watched.add(descriptor)
 
-    def wait(self, longest: float | None) -> Iterable[tuple[int, int]]:
+    def wait(self, longest: float | None) -> Sequence[tuple[int, int]]:
         """See `Wait`."""
         return self._epoll.poll(longest, self.MOST_EVENTS)
 
@@ -186,7 +186,7 @@ class KqueueWait:  # pragma: no cover - the BSDs and macOS have it, where covera
         """As `watch` for reading: kqueue(2) wakes every process."""
         self.watch(descriptor, READABLE)
 
-    def wait(self, longest: float | None) -> Iterable[tuple[int, int]]:
+    def wait(self, longest: float | None) -> Sequence[tuple[int, int]]:
         """See `Wait`."""
         return [
             (int(event.ident), READABLE if event.filter == _bsd.KQ_FILTER_READ else WRITABLE)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from echoservers import mmsg
+from echoservers import mmsg, native
 
 
 def library(answer: Callable[..., int]) -> Any:
@@ -74,4 +74,4 @@ def test_a_call_that_a_signal_has_ended_is_made_again() -> None:
         ctypes.set_errno(code)
         return -1 if code else len(arguments)
 
-    assert mmsg._retried(call, "one", "two") == 2
+    assert native.retried(call, "one", "two") == 2

@@ -11,7 +11,7 @@ greenlets too, before ``serve_forever()`` returns.
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -99,7 +99,7 @@ class HubWait:
         if hub is not None and self._made_hub:
             hub.destroy(destroy_loop=True)
 
-    def wait(self, longest: float | None) -> Iterable[tuple[int, int]]:
+    def wait(self, longest: float | None) -> Sequence[tuple[int, int]]:
         """See `Wait`."""
         self.enter()
         stopped, self._stopped = self._stopped, set()
@@ -108,7 +108,7 @@ class HubWait:
         if not self._ready:
             self._switch(longest)
         ready, self._ready = self._ready, {}
-        return ready.items()
+        return list(ready.items())
 
     def _switch(self, longest: float | None) -> None:
         self._waiter = waiter = gevent.hub.Waiter(self._hub)

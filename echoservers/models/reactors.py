@@ -14,6 +14,7 @@ from ..connection import Connection
 from ..handlers import EchoHandler
 from ..loop import Loop
 from ..serving import ServingMixIn
+from ..stream_batches import StreamBatches
 from ..waits import EpollWait, KqueueWait, PollWait, SelectWait, Wait
 
 __all__ = ["EpollMixIn", "KqueueMixIn", "PollMixIn", "ReactorMixIn", "SelectMixIn"]
@@ -38,6 +39,8 @@ class ReactorMixIn(ServingMixIn):
         self.read_buffer = memoryview(bytearray(ECHO_SIZE))
         loop = Loop(self.wait_class())
         loop.holds_interrupts = True
+        if self.is_stream:
+            loop.gatherer = StreamBatches(self, loop)
         return loop
 
     def _ends_with_process_request(self) -> bool:
