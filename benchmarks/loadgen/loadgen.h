@@ -12,6 +12,7 @@ enum {
     PERIOD = 65521,       /* a prime: with other sizes, the next message is never like the last */
     SPAN = 1 << 18,       /* most bytes a send() or recv() moves */
     MAX_DATAGRAM = 65507, /* 65,535 less the IP and UDP headers */
+    READY = 256,          /* sockets that are seen to in one turn */
     BATCH = 64,           /* datagrams received, or cut from one send, at a time: UDP_MAX_SEGMENTS */
 };
 typedef unsigned long long u64; /* what %llu prints */
@@ -53,9 +54,16 @@ void open_socket(struct conn *c);
 void close_socket(struct conn *c);
 void fail(struct conn *c, u64 *counter);
 
-/* tcp.c; tcp_send() returns false when it closed the socket */
+/* tcp.c; what returns bool returns false when the socket is closed or not to be sent to */
+u64 tcp_allowed(const struct conn *c);
+bool tcp_sent(struct conn *c, u64 now, ssize_t n);
 bool tcp_send(struct conn *c);
+bool tcp_received(struct conn *c, const unsigned char *bytes, ssize_t n);
 void tcp_receive(struct conn *c);
+
+/* batch.c */
+bool may_batch(int n);
+void tcp_exchange(struct conn **conns, int n);
 
 /* udp.c; udp_give_up() returns when to look again */
 void udp_start(struct conn *c);

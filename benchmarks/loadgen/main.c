@@ -47,18 +47,26 @@ static u64 window_start, window, window_cpu; /* the part that counts */
 
 static void handle_events(u64 now, u64 until)
 {
-    struct epoll_event events[256];
-    int wait_ms = until > now ? (int)((until - now) / 1000000 + 1) : 0;
-    int n = epoll_wait(epoll_fd, events, 256, wait_ms);
+    struct epoll_event events[READY];
+    struct conn *together[READY];
+    int wait_ms = until > now ? (int)((until - now) / 1000000 + 1) : 0, count = 0;
+    int n = epoll_wait(epoll_fd, events, READY, wait_ms);
     if (n < 0 && errno != EINTR)
         err(2, "epoll_wait");
+    bool batch = may_batch(n);
     for (int i = 0; i < n; i++) {
         struct conn *c = events[i].data.ptr;
+        if (batch && !(events[i].events & EPOLLOUT)) {
+            together[count++] = c;
+            continue;
+        }
         if (mode == UDP_CLOSED)
             (events[i].events & EPOLLOUT ? udp_start : udp_receive)(c);
         else if (!(events[i].events & EPOLLOUT) || tcp_send(c))
             tcp_receive(c);
     }
+    if (count)
+        tcp_exchange(together, count);
 }
 
 static void stop(u64 now)

@@ -8,23 +8,39 @@
 
 static unsigned char buffer[SPAN];
 
+/* How far it may have sent by now. */
+u64 tcp_allowed(const struct conn *c)
+{
+    return (c->received / size + pipeline) * size;
+}
+
+/* n more bytes left at that time, or -errno; false when that closed the socket. */
+bool tcp_sent(struct conn *c, u64 now, ssize_t n)
+{
+    if (n < 0 && n != -EAGAIN)
+        return fail(c, &errors), false;
+    if (n < 0)
+        n = 0;
+    if (mode == TCP_CLOSED) /* every message whose first byte went out just now */
+        for (u64 k = (c->sent + size - 1) / size; k * size < c->sent + (u64)n; k++)
+            c->sent_at[k % pipeline] = now;
+    c->sent += (u64)n;
+    arm(c, c->sent < tcp_allowed(c), EPOLL_CTL_MOD);
+    return true;
+}
+
 /* Sends what may be in flight; false when that closed the socket. */
 bool tcp_send(struct conn *c)
 {
-    u64 allowed = (c->received / size + pipeline) * size;
-    while (c->sent < allowed) {
-        u64 now = clock_ns(CLOCK_MONOTONIC), left = allowed - c->sent;
-        ssize_t n = send(c->fd, bytes_at(c, c->sent), left < SPAN ? left : SPAN, MSG_NOSIGNAL);
-        if (n < 0 && errno == EAGAIN)
-            break;
-        if (n < 0)
-            return fail(c, &errors), false;
-        if (mode == TCP_CLOSED) /* every message whose first byte went out just now */
-            for (u64 k = (c->sent + size - 1) / size; k * size < c->sent + (u64)n; k++)
-                c->sent_at[k % pipeline] = now;
-        c->sent += (u64)n;
+    ssize_t n = 0;
+    while (n >= 0 && c->sent < tcp_allowed(c)) {
+        u64 now = clock_ns(CLOCK_MONOTONIC), left = tcp_allowed(c) - c->sent;
+        n = send(c->fd, bytes_at(c, c->sent), left < SPAN ? left : SPAN, MSG_NOSIGNAL);
+        n = n < 0 ? -errno : n;
+        if (!tcp_sent(c, now, n))
+            return false;
     }
-    arm(c, c->sent < allowed, EPOLL_CTL_MOD);
+    arm(c, c->sent < tcp_allowed(c), EPOLL_CTL_MOD);
     return true;
 }
 
@@ -45,18 +61,25 @@ static void churn_received(struct conn *c, ssize_t n)
         fail(c, &errors);
 }
 
-static void closed_received(struct conn *c, ssize_t n)
+/* n bytes came, 0 at the end of the stream, or -errno; false when that closed the socket. */
+bool tcp_received(struct conn *c, const unsigned char *bytes, ssize_t n)
 {
-    u64 first = c->received / size;
+    if (n < 0)
+        return fail(c, &errors), false;
+    if ((u64)n > c->sent - c->received || memcmp(bytes, bytes_at(c, c->received), (size_t)n))
+        return fail(c, &mismatches), false;
+    if (mode == TCP_CHURN)
+        return churn_received(c, n), false;
     if (n == 0) /* the server gave up on us */
-        return fail(c, &errors);
+        return fail(c, &errors), false;
+    u64 first = c->received / size;
     c->received += (u64)n;
     for (u64 k = first; k < c->received / size; k++)
         count_message(c, c->sent_at[k % pipeline]);
-    if (!stopping)
-        tcp_send(c);
-    else if (c->received == c->sent)
-        close_socket(c);
+    if (!stopping || c->received < c->sent)
+        return true;
+    close_socket(c);
+    return false;
 }
 
 void tcp_receive(struct conn *c)
@@ -64,9 +87,6 @@ void tcp_receive(struct conn *c)
     ssize_t n = recv(c->fd, buffer, SPAN, 0);
     if (n < 0 && errno == EAGAIN)
         return;
-    if (n < 0)
-        return fail(c, &errors);
-    if ((u64)n > c->sent - c->received || memcmp(buffer, bytes_at(c, c->received), (size_t)n))
-        return fail(c, &mismatches);
-    (mode == TCP_CHURN ? churn_received : closed_received)(c, n);
+    if (tcp_received(c, buffer, n < 0 ? -errno : n) && !stopping)
+        tcp_send(c);
 }
