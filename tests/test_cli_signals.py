@@ -211,6 +211,9 @@ def test_a_client_that_says_nothing_is_not_waited_for(mode: str, folder: Path) -
 def test_a_peer_that_never_reads_is_cut_at_the_drain_limit(mode: str, folder: Path) -> None:
     arguments = [*serve_arguments(mode, folder), "--drain-timeout", "0.2"]
     with program(*arguments) as server, connect_to(server.url) as client:
+        if mode in STREAM_NAMES:
+            client.sendall(PATTERN[:1])
+            assert select.select([client], [], [], PATIENCE)[0]  # somebody is there who answers
         sent = send_without_reading(client, PATTERN * 16 if client.type == 1 else PATTERN[:4096])
         assert sent
         began = time.monotonic()
