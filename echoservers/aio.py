@@ -156,6 +156,16 @@ class ManyStreams:
         begin = place * self.room
         return self._view[begin : begin + size]
 
+    def taken(self, place: int, size: int) -> bytes:
+        """A copy of what was received there."""
+        begin = place * self.room
+        return self._data[begin : begin + size]
+
+    def put(self, place: int, message: bytes) -> None:
+        """Let *message* go out there, which is as long as what was received."""
+        begin = place * self.room
+        self._data[begin : begin + len(message)] = message
+
     def _made(self, requests: "array[int]", count: int) -> list[int]:
         """Have the first *count* of *requests* made; the result of each."""
         at = requests.buffer_info()[0]

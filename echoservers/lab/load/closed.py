@@ -8,6 +8,7 @@ from .messages import RING, Rings
 from .plan import MAX_SAMPLES, LoadPlan
 from .sockets import Dialler
 from .streams import StreamClient
+from .together import ROOM, together
 
 __all__ = ["ClosedLoad", "join", "open_connections"]
 
@@ -40,6 +41,8 @@ class ClosedLoad:
             StreamClient(loop, dialler, rings, number, plan.pipeline)
             for number in range(plan.connections)
         ]
+        if plan.pipeline == 1 and plan.size <= ROOM and plan.transport != "tls":
+            loop.gatherer = together(loop)
         loop.answered = self.answered
         loop.on_tick.append(self._look)
 

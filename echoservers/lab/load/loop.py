@@ -14,8 +14,8 @@ import os
 import select
 import time
 from collections import Counter
-from collections.abc import Callable, Generator
-from typing import Protocol
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, Protocol
 
 __all__ = [
     "READ",
@@ -31,8 +31,8 @@ __all__ = [
 
 READ, WRITE = select.EPOLLIN, select.EPOLLOUT
 
-Steps = Generator[None, None, None]
-"""What a client does: resumed when its socket is ready, or for nothing."""
+Steps = Generator[Any, Any, None]
+"""What a client does: resumed when its socket is ready, or for nothing; with others, `Gatherer`."""
 
 TICK = 0.05
 """Seconds between two looks at what gives no event: lost datagrams, a server that hangs."""
@@ -63,6 +63,16 @@ class Client(Protocol):
         """Its steps ended with *error*: count it, and close what is open."""
 
 
+class Gatherer(Protocol):
+    """Resumes clients that are ready together."""
+
+    def serve(self, ready: Sequence[tuple[int, int]]) -> Sequence[tuple[int, int]]:
+        """Resume some of *ready*, and return the others."""
+
+    def close(self) -> None:
+        """Release what the system gave."""
+
+
 class Loop:
     """Resumes clients, and counts.
 
@@ -72,6 +82,9 @@ class Loop:
     def __init__(self, timeout: float) -> None:
         self.epoll = select.epoll()
         self.steps: list[Callable[[], None]] = []
+        self.takers: list[Callable[[Any], Any] | None] = []
+        """For the `gatherer`: what resumes the client of a descriptor with what has come for it."""
+        self.gatherer: Gatherer | None = None
         self.errors: Counter[str] = Counter()
         self.settled = 0
         """Clients that are where they should be before the measuring, or will never be."""
@@ -89,6 +102,8 @@ class Loop:
 
     def close(self) -> None:
         """Close the epoll descriptor; the sockets are their clients'."""
+        if self.gatherer is not None:
+            self.gatherer.close()
         self.epoll.close()
 
     # --- clients --------------------------------------------------------------------
@@ -96,6 +111,7 @@ class Loop:
     def add(self, fd: int, client: Client, resume: Callable[[], None], events: int) -> None:
         """Call *resume* whenever *fd* is ready."""
         self.steps.extend([_nobody] * (fd + 1 - len(self.steps)))
+        self.takers.extend([None] * (fd + 1 - len(self.takers)))
         self.steps[fd] = resume
         self._clients[fd] = client
         self.epoll.register(fd, events)
@@ -108,6 +124,7 @@ class Loop:
     def remove(self, fd: int) -> None:
         """Forget *fd*, which is still open."""
         self.steps[fd] = _nobody
+        self.takers[fd] = None
         if self._clients.pop(fd, None) is not None:
             with contextlib.suppress(OSError):
                 self.epoll.unregister(fd)
@@ -135,7 +152,7 @@ class Loop:
 
         :raises RunEnded: it makes no sense to go on.
         """
-        poll, steps = self.epoll.poll, self.steps
+        poll, steps, gatherer = self.epoll.poll, self.steps, self.gatherer
         waited, alarm = 0.0, 0.0
         try:
             while True:
@@ -145,8 +162,10 @@ class Loop:
                         return
                     self.tick(before)
                     alarm = min(until, before + TICK)
-                ready = poll(alarm - before, BATCH)
+                ready: Sequence[tuple[int, int]] = poll(alarm - before, BATCH)
                 waited += clock() - before
+                if gatherer is not None:
+                    ready = gatherer.serve(ready)
                 fd = -1
                 try:
                     for fd, _ in ready:
@@ -190,6 +209,7 @@ class Loop:
         with contextlib.suppress(OSError):  # a file is no input to wait for
             self.epoll.register(0, READ)
         self.steps.append(_leave)
+        self.takers.append(None)
 
 
 def _nobody() -> None:

@@ -69,6 +69,7 @@ class StreamClient:
         self._fd = -1
         self._events = 0
         self._unsent = bytearray()
+        self._take: Callable[[Any], Any] | None = None
         self.has_settled = False
 
     # --- life -----------------------------------------------------------------------
@@ -106,7 +107,11 @@ class StreamClient:
         """What follows once it is connected."""
         if self._pipeline == 0:
             return self._listen()
-        return self._one_at_a_time() if self._pipeline == 1 else self._some_at_a_time()
+        if self._pipeline > 1:
+            return self._some_at_a_time()
+        steps = self._one_at_a_time()
+        self._take = steps.send
+        return steps
 
     def _connect(self, sock: socket.socket) -> Steps:
         finish_connect(sock)
@@ -140,22 +145,37 @@ class StreamClient:
     # --- closed loop ----------------------------------------------------------------
 
     def _one_at_a_time(self) -> Steps:
+        """Also for `together`: then what has come is given, and what is to be sent is yielded."""
         send, recv, log = self._channel.send, self._channel.recv, self.ends.append
         size, room = self._size, min(self._size, RECEIVE_SIZE)
+        takers, fd = self.loop.takers, self._fd
+        takers[fd] = self._take
+        given: Any = None
         for message in self.messages:
-            data = None
-            try:
-                sent = send(message)
-            except BlockingIOError:
-                sent = 0
-            if sent == size:
-                yield
+            sent, data = size, None
+            if given is None:
                 try:
-                    data = recv(room)
+                    sent = send(message)
                 except BlockingIOError:
-                    pass  # resumed for nothing
+                    sent = 0
+                if sent == size:
+                    given = yield
+            else:
+                given = yield message
+                if isinstance(given, int):
+                    sent = given
+            if sent == size:
+                if given is None:
+                    try:
+                        data = recv(room)
+                    except BlockingIOError:
+                        pass  # resumed for nothing
+                else:
+                    data = given
             if data != message:
+                takers[fd] = given = None
                 yield from self.exchange(message, sent, data)
+                takers[fd] = self._take
             log(clock())
 
     def exchange(self, message: bytes, sent: int, data: bytes | None) -> Steps:
