@@ -1,10 +1,10 @@
 """Many streams a system call: reads or writes of many sockets by io_submit(2), Linux's own AIO.
 
-For a socket there is nothing asynchronous in it: io_submit(2) makes one read or write after the
-other, none of which waits (``RWF_NOWAIT``), and when it returns the result of each stands in a
-ring that the kernel shares with us, in their order.  What is saved is the way into the kernel and
-back, for each, and Python's part of it.  What was read stays where the kernel has put it, and is
-written from there.  Linux only, and only where `ctypes` is; see `many_streams`.
+For a socket that does not block there is nothing asynchronous in it: io_submit(2) makes one read or
+write after the other, and when it returns the result of each stands in a ring that the kernel
+shares with us, in their order.  What is saved is the way into the kernel and back, for each, and
+Python's part of it.  What was read stays where the kernel has put it, and is written from there.
+Linux only, and only where `ctypes` is; see `many_streams`.
 """
 
 import ctypes
@@ -28,7 +28,6 @@ _NUMBERS = {  # io_setup, io_destroy, io_submit: libc has no functions for them 
 }
 
 _READ, _WRITE = 0, 1  # IOCB_CMD_PREAD, IOCB_CMD_PWRITE, <linux/aio_abi.h>
-_NO_WAIT = 8  # RWF_NOWAIT, preadv2(2): whoever else may have made a socket a blocking one
 _REQUEST = struct.Struct("=QIIHhIQQqQII")  # struct iocb, <linux/aio_abi.h>
 _DESCRIPTOR_AT, _SIZE_AT = 20, 32  # aio_fildes, aio_nbytes
 
@@ -62,7 +61,11 @@ def many_streams(count: int, room: int) -> "ManyStreams | None":
     if magic != _MAGIC or features_we_must_know or size % 8:
         call(destroy, context.value, 0, 0)
         return None
-    return ManyStreams(call, (destroy, submit), context.value, (places, size), count, room)
+    try:
+        return ManyStreams(call, (destroy, submit), context.value, (places, size), count, room)
+    except BaseException:  # no memory
+        call(destroy, context.value, 0, 0)
+        raise
 
 
 def _declare(call: Any) -> None:
@@ -119,18 +122,17 @@ class ManyStreams:
         for n in range(self.count):
             _REQUEST.pack_into(
                 requests, n * _REQUEST.size,
-                n, 0, _NO_WAIT, kind, 0, 0, data + n * room, room, 0, 0, 0, 0,
+                n, 0, 0, kind, 0, 0, data + n * room, room, 0, 0, 0, 0,
             )  # fmt: skip
         at = where(requests)
         return requests, array("Q", range(at, at + len(requests), _REQUEST.size))
 
     def receive(self, descriptors: "array[int]") -> list[int]:
-        """Read once from each of *descriptors*, `count` at most.
+        """Read once from each of *descriptors*: sockets that do not block, `count` at most.
 
-        :returns: how many bytes came from each, in their order; 0 at the end of its stream,
-            below it the negative number of an error.  For those that the system did not come to,
-            which are the last, nothing.
-        :raises OSError: the system came to none.
+        :returns: how many bytes came from each, in their order; 0 at the end of its stream, below
+            it the negative number of an error.  The system may not come to the last ones, from
+            one on that is no descriptor, or to any: for those there is nothing.
         """
         count = len(descriptors)
         self._read_from[:count] = self._write_to[:count] = memoryview(descriptors)
@@ -143,7 +145,6 @@ class ManyStreams:
 
         :returns: how many bytes went at each, in their order, or the negative number of an error;
             shorter as in `receive`.
-        :raises OSError: the system came to none.
         """
         if len(places) == places[-1] + 1:  # all, from the first on
             return self._made(self._write_at, len(places))
@@ -169,19 +170,17 @@ class ManyStreams:
     def _made(self, requests: "array[int]", count: int) -> list[int]:
         """Have the first *count* of *requests* made; the result of each."""
         at = requests.buffer_info()[0]
-        done = retried(self._call, self._submit, self._context, count, at)
         ring = self._ring
-        head = ring[_HEAD]
-        end = head + done
+        # Before the call: behind it a signal handler may raise, and leave the results there.
+        head = ring[_HEAD] = ring[_TAIL]
+        end = head + max(0, self._call(self._submit, self._context, count, at))
         results = self._results[head:end].tolist()
         if end > self._places:
             end -= self._places
             results += self._results[:end].tolist()
-        ring[_HEAD] = ring[_TAIL]
         return results
 
     def close(self) -> None:
         """Give the context back; takes the system some 30 ms, in which it has nothing to do."""
-        self._results.release()
-        self._ring.release()
-        self._call(self._destroy, self._context, 0, 0)
+        context, self._context = self._context, 0
+        self._call(self._destroy, context, 0, 0)

@@ -51,10 +51,11 @@ class Connection:
         "cells",
         "closed",
         "descriptor",
+        "request",
     )
 
     def __init__(self, server: "ReactorMixIn", handler: EchoHandler, record: ActiveRequest) -> None:
-        request: socket.socket = handler.request
+        self.request = request = handler.request
         self._server = server
         self._handler = handler
         self._record = record
@@ -90,7 +91,7 @@ class Connection:
             self._size = min(RECEIVE_SIZE, handler.max_message_size)
             self._echoes = handler.only_echoes()
             if self._echoes:
-                self._receive = handler.request.recv_into
+                self._receive = self.request.recv_into
             greeting = handler.greet()
         else:
             self._size = RECEIVE_SIZE
@@ -112,7 +113,7 @@ class Connection:
             return self._read_framed
         if not self._echoes:
             return self._read
-        return self.echo if type(self._handler.request) is socket.socket else self._echo_alone
+        return self.echo if type(self.request) is socket.socket else self._echo_alone
 
     def _echo_alone(self) -> None:
         """As `echo`, where nobody may read and write past the request's own methods."""
@@ -282,7 +283,7 @@ class Connection:
     def _linger(self) -> None:
         """We end the conversation; see `echoservers.closing`."""
         try:
-            self._handler.request.shutdown(socket.SHUT_WR)
+            self.request.shutdown(socket.SHUT_WR)
         except OSError:  # gone: nothing to wait for
             self.close()
             return
@@ -291,7 +292,7 @@ class Connection:
 
     def _discard(self) -> None:
         try:
-            if discarding(self._handler.request)(DISCARD_SIZE):
+            if discarding(self.request)(DISCARD_SIZE):
                 return
         except self.blocked:
             return
@@ -310,7 +311,7 @@ class Connection:
 
     def _settle(self) -> None:
         """We have ended the input: the peer's system must take the replies before we close."""
-        request = self._handler.request
+        request = self.request
         if untaken(request) and self._loop.now < self._deadline:
             self._set_timer(self._loop.now + CHECK_INTERVAL, self._settle)
         else:
@@ -337,4 +338,4 @@ class Connection:
         except BaseException as error:
             server.contain(error, handler)
         finally:
-            server.shutdown_request(handler.request)
+            server.shutdown_request(self.request)

@@ -53,15 +53,18 @@ class StreamBatches:
         if self._rest:
             self._rest -= 1
             return ready
-        many = self._many
-        if many is None and (self._tried or (many := self._load()) is None):
-            return ready
-        others, echoing = self._sorted(ready)
-        if len(echoing) < MANY:
+        others: list[Event] = []
+        for begin in range(0, len(ready), PLACES):
+            # Looked at only now: the end of one connection may have been that of another.
+            events = ready[begin : begin + PLACES]
+            left, echoing = self._sorted(events)
+            if len(echoing) >= MANY and (many := self._many or self._load()) is not None:
+                self._echo(many, echoing)
+                others += left
+            else:
+                others += events
+        if len(others) == len(ready):
             self._rest = REST
-            return ready
-        for begin in range(0, len(echoing), PLACES):
-            self._echo(many, echoing[begin : begin + PLACES])
         return others
 
     def close(self) -> None:
@@ -71,7 +74,9 @@ class StreamBatches:
             many.close()
 
     def _load(self) -> "ManyStreams | None":
-        """If this system can."""
+        """If this system can; it is asked once."""
+        if self._tried:
+            return None
         self._tried = True
         try:
             from .aio import many_streams  # imported late: it needs ctypes
@@ -96,53 +101,44 @@ class StreamBatches:
 
     def _echo(self, many: "ManyStreams", connections: list[Connection]) -> None:
         """What `Connection.echo` does, for all of them."""
+        unsure = connections  # of whom something may have been read, and not sent back
         try:
-            sizes = many.receive(array("i", [c.descriptor for c in connections]))
-        except OSError as error:  # of the call itself, so that it would come again
-            logger.debug("connections are echoed one by one: %s", error)
-            self.close()
-            return  # nothing was read: the next turn tells of them again
-        places: Sequence[int] = range(len(sizes))
-        takers, taken = connections, sizes
-        if len(sizes) < len(connections) or min(sizes) <= 0:
-            places = [place for place in places if sizes[place] > 0]
-            takers = [connections[place] for place in places]
-            taken = [sizes[place] for place in places]
-        if takers:
-            self._send_back(many, places, takers, taken)
+            sizes = many.receive(array("i", [c.request.fileno() for c in connections]))
+            places: Sequence[int] = range(len(sizes))
+            takers, taken = connections, sizes
+            if len(sizes) < len(connections) or min(sizes) <= 0:
+                places = [place for place in places if sizes[place] > 0]
+                takers = unsure = [connections[place] for place in places]
+                taken = [sizes[place] for place in places]
+            sent = many.send_back(places) if takers else []
+            self._count_in(takers, taken)
+            if sent == taken:
+                self._server.cells_of(None)[BYTES_OUT] += sum(taken)
+            else:
+                sent += [-errno.EAGAIN] * (len(taken) - len(sent))
+                for n, connection in enumerate(takers):
+                    self._count_out(connection, many.message(places[n], taken[n]), sent[n])
+                    unsure = takers[n + 1 :]
+        except BaseException:  # a signal handler's: a stream that lacks a piece is none
+            for connection in unsure:
+                connection.close()
+            raise
         if len(takers) < len(connections):
             self._see_to_others(connections, sizes)
+        if takers and max(taken) == ROOM:
+            self._go_on(takers, taken)
 
-    def _send_back(
-        self,
-        many: "ManyStreams",
-        places: Sequence[int],
-        connections: list[Connection],
-        sizes: list[int],
-    ) -> None:
-        """What came, to those from whom it came."""
+    def _count_in(self, connections: list[Connection], sizes: list[int]) -> None:
         cells, now = self._server.cells_of(None), self._loop.now
-        sent: list[int] | None = None
-        try:
-            cells[MESSAGES] += len(sizes)
-            cells[BYTES_IN] += sum(sizes)
-            for connection in connections:
-                connection.active_at = now
-            sent = many.send_back(places)
-        finally:
-            if sent is None:  # a signal handler raises, and what was read is lost
-                for connection in connections:
-                    connection.close()
-        if sent == sizes:
-            cells[BYTES_OUT] += sum(sizes)
-        else:
-            for n, connection in enumerate(connections):
-                message = many.message(places[n], sizes[n])
-                self._sent(connection, message, sent[n] if n < len(sent) else -errno.EAGAIN)
-        if max(sizes) == ROOM:
-            self._go_on(connections, sizes)
+        cells[MESSAGES] += len(sizes)
+        cells[BYTES_IN] += sum(sizes)
+        for connection in connections:
+            connection.active_at = now
 
-    def _sent(self, connection: Connection, message: memoryview, result: int) -> None:
+    def _count_out(self, connection: Connection, message: memoryview, result: int) -> None:
+        """Of *message* *result* bytes went; what is left is kept."""
+        if connection.closed:  # by the end of another
+            return
         if result < 0 and result not in _AGAIN:
             connection.lost(_error(result))
             return
@@ -152,14 +148,19 @@ class StreamBatches:
             connection.keep(message[went:])
 
     def _see_to_others(self, connections: list[Connection], sizes: list[int]) -> None:
-        """Those from whom nothing came."""
+        """Those from whom nothing came, and those that the system did not come to."""
         for connection, size in zip(connections, sizes, strict=False):
+            if connection.closed:
+                continue
             if size == 0:
                 connection.end_of_input()
             elif size < 0 and size not in _AGAIN:
                 connection.lost(_error(size))
-        if len(sizes) < len(connections):  # the first of the rest cannot even be tried
-            connections[len(sizes)].echo()  # which tells why; the next turn tells of the others
+        if not sizes:
+            self._rest = REST
+        for connection in connections[len(sizes) :]:
+            if not connection.closed:
+                connection.echo()
 
     def _go_on(self, connections: list[Connection], sizes: list[int]) -> None:
         """Those whose piece may have been cut go on at once, by themselves."""
@@ -167,7 +168,7 @@ class StreamBatches:
         if 2 * len(large) > len(sizes):
             self._rest = REST
         for connection in large:
-            if self._loop.reader(connection.descriptor) == connection.echo:
+            if self._loop.reader(connection.descriptor) == connection.echo:  # and not closed
                 connection.echo()
 
 

@@ -6,7 +6,8 @@ import os
 import socket
 import sys
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -81,37 +82,83 @@ def test_other_systems_are_left_alone(
     assert aio.many_streams(8, 64) is None
 
 
-def test_what_waits_is_told_and_nothing_else() -> None:
-    """A blocking socket is not waited for either."""
-    many = aio.many_streams(4, 64)
-    if many is None:
+@pytest.fixture
+def many() -> Iterator[aio.ManyStreams]:
+    made = aio.many_streams(4, 64)
+    if made is None:
         pytest.skip("one system call a message here")
-    pairs = [socket.socketpair() for _ in range(3)]
-    try:
-        pairs[0][1].send(b"first")
-        pairs[2][1].close()
-        sizes = many.receive(array("i", [ours.fileno() for ours, _ in pairs]))
-        assert sizes == [5, -errno.EAGAIN, 0]
-        assert bytes(many.message(0, 5)) == b"first"
-        assert many.send_back([0]) == [5]
-        assert pairs[0][1].recv(9) == b"first"
-    finally:
-        many.close()
-        for pair in pairs:
-            for end in pair:
-                end.close()
+    yield made
+    made.close()
 
 
-def test_a_descriptor_that_is_closed_is_not_come_to() -> None:
-    many = aio.many_streams(4, 64)
-    if many is None:
-        pytest.skip("one system call a message here")
-    reading, writing = os.pipe()
-    os.close(writing)
-    os.close(reading)
-    try:
-        with pytest.raises(OSError, match="descriptor") as caught:
-            many.receive(array("i", [reading]))
-        assert caught.value.errno == errno.EBADF
-    finally:
-        many.close()
+@pytest.fixture
+def pairs() -> Iterator[list[tuple[socket.socket, socket.socket]]]:
+    made = [socket.socketpair() for _ in range(3)]
+    for ours, _ in made:
+        ours.setblocking(False)
+    yield made
+    for pair in made:
+        for end in pair:
+            end.close()
+
+
+Pairs = list[tuple[socket.socket, socket.socket]]
+
+
+def test_each_has_its_own_result(many: aio.ManyStreams, pairs: Pairs) -> None:
+    pairs[0][1].send(b"first")
+    pairs[2][1].close()
+    sizes = many.receive(array("i", [ours.fileno() for ours, _ in pairs]))
+    assert sizes == [5, -errno.EAGAIN, 0]
+    assert bytes(many.message(0, 5)) == many.taken(0, 5) == b"first"
+    many.put(0, b"FIRST")
+    assert many.send_back([0]) == [5]
+    assert pairs[0][1].recv(9) == b"FIRST"
+
+
+def test_from_a_descriptor_on_that_is_none_nothing_is_done(
+    many: aio.ManyStreams, pairs: Pairs
+) -> None:
+    for _, theirs in pairs:
+        theirs.send(b"hello")
+    assert many.receive(array("i", [-1, pairs[0][0].fileno()])) == []
+    assert many.receive(array("i", [pairs[0][0].fileno(), -1, pairs[1][0].fileno()])) == [5]
+    assert pairs[1][0].recv(9) == b"hello"
+
+
+def test_results_that_nobody_took_are_not_those_of_the_next(
+    many: aio.ManyStreams, pairs: Pairs
+) -> None:
+    """A signal handler raises when the call has been made."""
+    call = many._call
+    for _, theirs in pairs:
+        theirs.send(b"a long message")
+
+    def interrupted(*arguments: int) -> int:
+        call(*arguments)
+        raise TimeoutError("of somebody's signal handler")
+
+    many._call = interrupted
+    with pytest.raises(TimeoutError):
+        many.receive(array("i", [ours.fileno() for ours, _ in pairs]))
+    many._call = call
+    pairs[1][1].send(b"short")
+    assert many.receive(array("i", [pairs[1][0].fileno()])) == [5]
+    assert many.taken(0, 5) == b"short"
+
+
+def test_where_there_is_no_memory_nothing_is_kept(
+    many: aio.ManyStreams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(*_: Any, **__: Any) -> Any:
+        raise MemoryError
+
+    before = contexts_of_this_process()
+    monkeypatch.setattr(aio, "ManyStreams", no_memory)
+    with pytest.raises(MemoryError):
+        aio.many_streams(4, 64)
+    assert contexts_of_this_process() == before >= 1
+
+
+def contexts_of_this_process() -> int:
+    return Path("/proc/self/maps").read_text().count("[aio]")

@@ -10,9 +10,8 @@ import pytest
 
 import echoservers
 import load_peers
-from echoservers.aio import many_streams
+from echoservers import aio
 from echoservers.lab.load import LoadPlan, run_load
-from echoservers.lab.load import together as module
 from echoservers.lab.load.closed import ClosedLoad
 from echoservers.lab.load.loop import Loop, RunEnded, WrongReply, clock
 from echoservers.lab.load.sockets import Dialler
@@ -23,7 +22,7 @@ COUNT = 2 * MANY
 
 
 def _is_there() -> bool:
-    many = many_streams(1, 1)
+    many = aio.many_streams(1, 1)
     if many is not None:
         many.close()
     return many is not None
@@ -165,7 +164,7 @@ def test_a_server_that_hangs_up_is_told_as_such() -> None:
 def test_where_the_system_cannot_each_goes_by_itself(
     endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "many_streams", lambda *_: None)
+    monkeypatch.setattr(aio, "many_streams", lambda *_: None)
     with Clients(endpoint) as clients:
         clients.run_until(1000)
         assert clients.gatherer is None
@@ -177,7 +176,7 @@ def test_where_others_have_it_all_each_goes_by_itself(
     def none_left(*_: Any) -> None:
         raise BlockingIOError
 
-    monkeypatch.setattr(module, "many_streams", none_left)
+    monkeypatch.setattr(aio, "many_streams", none_left)
     with Clients(endpoint) as clients:
         clients.run_until(1000)
         assert clients.gatherer is None

@@ -7,10 +7,12 @@ import errno
 import os
 from array import array
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ...aio import ManyStreams, many_streams
 from .loop import BATCH, Loop
+
+if TYPE_CHECKING:
+    from ...aio import ManyStreams
 
 __all__ = ["ROOM", "Together", "together"]
 
@@ -26,8 +28,10 @@ _AGAIN = (-errno.EAGAIN, -errno.EINTR)
 def together(loop: Loop) -> "Together | None":
     """For clients of *loop*; None: this system cannot do it."""
     try:
+        from ...aio import many_streams  # imported late: it needs ctypes
+
         many = many_streams(BATCH, ROOM)
-    except (OSError, MemoryError):  # others hold all that the system gives: each by itself, then
+    except (ImportError, OSError, MemoryError):  # no ctypes, or others hold all that there is
         return None
     return None if many is None else Together(loop, many)
 
@@ -40,7 +44,7 @@ class Together:
     sees to itself.
     """
 
-    def __init__(self, loop: Loop, many: ManyStreams) -> None:
+    def __init__(self, loop: Loop, many: "ManyStreams") -> None:
         self._loop = loop
         self._many = many
 
