@@ -5,7 +5,7 @@
 Beside each path of ours stands the shortest Python that does the same: receive into a buffer,
 send a slice of it. Nothing is waited for and nobody else runs, so the least of many rounds is
 hardly disturbed by a busy machine; what is left between the two is what could still be saved.
-Datagrams that are answered together take fewer system calls than that, two a batch.
+What is answered together takes fewer system calls than that, two a batch.
 """
 
 from __future__ import annotations
@@ -106,6 +106,44 @@ def stream() -> tuple[float, float]:
         return measured
 
 
+def streams() -> tuple[float, float]:
+    """`epoll-tcp` with all its connections ready at once, against the same without a batch."""
+    server = echoservers.create_server("epoll-tcp", LOOPBACK)
+    pairs = [socket.socketpair() for _ in range(IN_A_ROUND)]
+    with contextlib.ExitStack() as stack, selectors.EpollSelector() as epoll:
+        stack.enter_context(server)
+        by_number = {}
+        for client, other in pairs:
+            stack.enter_context(client)
+            other.setblocking(False)
+            server.process_request(other, ("", 0))
+            epoll.register(other, selectors.EVENT_READ)
+            by_number[other.fileno()] = (other.recv_into, other.send)
+        poll = epoll._selector.poll
+        buffer = memoryview(bytearray(65536))
+
+        def shortest() -> None:
+            for number, _ in poll(None, IN_A_ROUND):
+                receive, send = by_number[number]
+                size = receive(buffer)
+                send(buffer[:size])
+
+        def prepare() -> None:
+            for client, _ in pairs:
+                client.send(MESSAGE)
+
+        def clear() -> None:
+            for client, _ in pairs:
+                client.recv(100)
+
+        ours = least(prepare, lambda: server._turn(None), clear)
+        measured = ours, least(prepare, shortest, clear)
+        for client, _ in pairs:
+            client.close()  # the server sees the ends, and has nothing left when it is closed
+        server._turn(None)
+        return measured
+
+
 def main() -> None:
     """Measure both, and print the microseconds a message."""
     print("microseconds a message       ours  shortest")
@@ -113,6 +151,7 @@ def main() -> None:
         ("epoll-udp, one by one", lambda: datagrams(together=False)),
         ("epoll-udp, together", lambda: datagrams(together=True)),
         ("epoll-tcp, client included", stream),
+        ("epoll-tcp, together", streams),
     ):
         ours, shortest = measure()
         print(f"{name:27}{ours:6.2f}{shortest:10.2f}")

@@ -10,10 +10,11 @@
 #include <errno.h>
 #include <linux/aio_abi.h>
 #include <stdint.h>
+#include <sys/epoll.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { FEWEST = 4, ROOM = 16384, NO_WAIT = 8 /* RWF_NOWAIT, preadv2(2) */ };
+enum { FEWEST = 4, ROOM = 16384 };
 
 static aio_context_t context;
 static unsigned char buffers[READY][ROOM];
@@ -32,7 +33,7 @@ static bool is_there(void)
 static void request(int i, struct conn *c, int kind, const void *bytes, u64 length)
 {
     requests[i] = (struct iocb){
-        .aio_data = (uintptr_t)c, .aio_lio_opcode = (uint16_t)kind, .aio_rw_flags = NO_WAIT,
+        .aio_data = (uintptr_t)c, .aio_lio_opcode = (uint16_t)kind,
         .aio_fildes = (uint32_t)c->fd, .aio_buf = (uintptr_t)bytes, .aio_nbytes = length};
     pointers[i] = &requests[i];
 }
@@ -69,6 +70,9 @@ void tcp_exchange(struct conn **conns, int n)
         return;
     u64 now = clock_ns(CLOCK_MONOTONIC);
     make(writes);
-    for (int i = 0; i < writes; i++)
-        tcp_sent((struct conn *)(uintptr_t)results[i].data, now, results[i].res);
+    for (int i = 0; i < writes; i++) {
+        struct conn *c = (struct conn *)(uintptr_t)results[i].data;
+        if (tcp_sent(c, now, results[i].res))
+            arm(c, c->sent < tcp_allowed(c), EPOLL_CTL_MOD);
+    }
 }

@@ -12,7 +12,7 @@ enum {
     PERIOD = 65521,       /* a prime: with other sizes, the next message is never like the last */
     SPAN = 1 << 18,       /* most bytes a send() or recv() moves */
     MAX_DATAGRAM = 65507, /* 65,535 less the IP and UDP headers */
-    READY = 256,          /* sockets that are seen to in one turn */
+    READY = 64,           /* sockets that are seen to in one turn: the last is soon timed, too */
     BATCH = 64,           /* datagrams received, or cut from one send, at a time: UDP_MAX_SEGMENTS */
 };
 typedef unsigned long long u64; /* what %llu prints */

@@ -25,7 +25,6 @@ bool tcp_sent(struct conn *c, u64 now, ssize_t n)
         for (u64 k = (c->sent + size - 1) / size; k * size < c->sent + (u64)n; k++)
             c->sent_at[k % pipeline] = now;
     c->sent += (u64)n;
-    arm(c, c->sent < tcp_allowed(c), EPOLL_CTL_MOD);
     return true;
 }
 
