@@ -350,6 +350,8 @@ while True:
 def test_an_interrupted_check_leaves_no_process_behind(
     folder: Path, signum: int, status: int
 ) -> None:
+    if signal.getsignal(signum) is signal.SIG_IGN:
+        pytest.skip("whoever started the tests ignores it, as nohup does, and so does a program")
     pids = folder / "pids"
     before = "{'target': 'before'}"
     (folder / "out.json").write_text(before)
