@@ -44,8 +44,9 @@ the largest."""
 ALIKE = """\
 Alike on all sides: one core, for all processes of a server together; a backlog of 1024; the
 kernel's default socket buffers; reads of 64 KiB, but for uvloop, whose buffer of 250 KiB cannot be
-changed, and asyncio streams. (asyncio comes with reads of 256 KiB, which cost it more than half of
-its rate; its ``Protocol`` is given ours.) TCP_NODELAY is set, but for the bare ``socketserver``
+changed, asyncio streams, and our reactors: 16 KiB of each of many connections, 124 KiB of a single
+one. (asyncio comes with reads of 256 KiB, which cost it more than half of its rate; its
+``Protocol`` is given ours.) TCP_NODELAY is set, but for the bare ``socketserver``
 programs, whose single small reply nothing holds back. The generator's sockets use Reno, the
 servers' the system's default congestion control."""
 MEMORY = """\
