@@ -16,19 +16,10 @@ from echoservers.lab.load.closed import ClosedLoad
 from echoservers.lab.load.loop import Loop, RunEnded, WrongReply, clock
 from echoservers.lab.load.sockets import Dialler
 from echoservers.lab.load.together import MANY, ROOM
+from stream_crowd import needs_many
 from support import PATIENCE
 
 COUNT = 2 * MANY
-
-
-def _is_there() -> bool:
-    many = aio.many_streams(1, 1)
-    if many is not None:
-        many.close()
-    return many is not None
-
-
-needs_many = pytest.mark.skipif(not _is_there(), reason="one system call a message here")
 
 
 class Clients(ExitStack):
