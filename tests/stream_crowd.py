@@ -11,6 +11,7 @@ import pytest
 
 import echoservers
 from echoservers import EchoHandler, LineFraming, aio
+from echoservers.loop import MANY
 from echoservers.stream_batches import ROOM
 from support import MODES, PATIENCE
 
@@ -72,6 +73,12 @@ class Crowd(ExitStack):
         theirs.settimeout(PATIENCE)
         self.server._admit(wrap(ours), ("test", 1), contain=True)
         return self.enter_context(theirs)
+
+    def gathered(self) -> tuple[list[socket.socket], Any]:
+        """As many clients as are gathered, once echoed, and what serves them together."""
+        clients = self.clients(MANY)
+        self.echo(clients, [b"hello"] * MANY)
+        return clients, self.batches._many
 
     def turn(self) -> None:
         self.server._turn(PATIENCE)

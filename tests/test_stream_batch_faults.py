@@ -35,9 +35,7 @@ def test_where_no_call_is_made_each_is_served_by_itself() -> None:
 @needs_many
 def test_those_that_the_system_did_not_come_to_are_served_by_themselves() -> None:
     with Crowd() as here:
-        clients = here.clients(MANY)
-        here.echo(clients, [b"hello"] * MANY)
-        many = here.batches._many
+        clients, many = here.gathered()
         receive, send_back = many.receive, many.send_back
         many.receive = lambda descriptors: receive(descriptors[:5])
         many.send_back = lambda places: send_back(places[:3])
@@ -48,9 +46,7 @@ def test_those_that_the_system_did_not_come_to_are_served_by_themselves() -> Non
 @needs_many
 def test_what_did_not_go_in_one_piece_goes_later() -> None:
     with Crowd() as here:
-        clients = here.clients(MANY)
-        here.echo(clients, [b"hello"] * MANY)
-        many = here.batches._many
+        clients, many = here.gathered()
         send_back = many.send_back
 
         def cut(places: Any) -> list[int]:
@@ -68,9 +64,7 @@ def test_what_did_not_go_in_one_piece_goes_later() -> None:
 @needs_many
 def test_a_write_that_fails_ends_that_connection() -> None:
     with Crowd() as here:
-        clients = here.clients(MANY)
-        here.echo(clients, [b"hello"] * MANY)
-        many = here.batches._many
+        clients, many = here.gathered()
         send_back = many.send_back
         many.send_back = lambda places: [*send_back(places[:-1]), -errno.EPIPE]
         for client in clients:
@@ -117,9 +111,7 @@ def test_a_signal_handler_that_raises_leaves_no_stream_with_a_hole(step: str) ->
     before = signal.signal(signal.SIGALRM, raising)
     try:
         with Crowd() as here:
-            clients = here.clients(MANY)
-            here.echo(clients, [b"hello"] * MANY)
-            many = here.batches._many
+            clients, many = here.gathered()
             call, calls = many._call, iter(range(9))
             wanted = ("receive", "send_back").index(step)
 
@@ -145,9 +137,8 @@ def test_a_signal_handler_that_raises_leaves_no_stream_with_a_hole(step: str) ->
 @needs_many
 def test_an_interrupt_between_two_rests_closes_those_behind() -> None:
     with Crowd() as here:
-        clients = here.clients(MANY)
-        here.echo(clients, [b"hello"] * MANY)
-        many, count_out, seen = here.batches._many, here.batches._count_out, []
+        clients, many = here.gathered()
+        count_out, seen = here.batches._count_out, []
         many.send_back = lambda places: []
 
         def interrupted(connection: Any, message: memoryview, result: int) -> None:
