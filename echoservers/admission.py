@@ -9,14 +9,13 @@ import socketserver
 import sys
 import threading
 import time
-from logging import DEBUG
 from typing import Any
 
 from .activity import ActiveRequest, Activity
 from .addresses import normalise, peer_name
 from .counters import ERRORS, INPUT_ENDED, Cells, Stats
 from .interrupts import is_users_interrupt
-from .log import Throttle, logger
+from .log import DEBUG, Throttle, logger
 from .loop import Loop
 from .settings import ServingOptions
 
@@ -76,7 +75,7 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
         self._failed_accepts = 0
         self._error_lines = Throttle(burst=10)
         # Asked here, once: in a forked child logging would work it out anew.
-        self.logs_connections = logger.isEnabledFor(DEBUG)
+        self.logs_connections = logger.shows(DEBUG)
         self._stop_requested = False
         self._draining = False
         self._paused = False
@@ -345,7 +344,7 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
                 type(error).__name__,
                 error,
                 f" ({held_back} more failures were not logged)" if held_back else "",
-                exc_info=error,
+                error=error,
                 extra={"event": "error", "peer": peer},
             )
 

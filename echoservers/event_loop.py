@@ -168,7 +168,7 @@ class EventLoop(Loop):
         elif isinstance(error, OSError):
             logger.debug("in the event loop: %s: %s", context["message"], error)
         else:
-            logger.error("in the event loop: %s", context["message"], exc_info=error)
+            logger.error("in the event loop: %s", context["message"], error=error)
 
 
 @contextmanager

@@ -5,12 +5,126 @@ DEBUG tells of single connections and messages, INFO of the server's life,
 WARNING of limits that were reached, ERROR of handlers that failed.
 """
 
-import logging
+import sys
 import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
-__all__ = ["Throttle", "escape", "logger"]
+__all__ = [
+    "DEBUG",
+    "INFO",
+    "LEVEL_NAMES",
+    "NAME",
+    "WARNING",
+    "Entry",
+    "Log",
+    "Throttle",
+    "escape",
+    "logger",
+]
 
-logger = logging.getLogger("echoservers")
+NAME = "echoservers"
+
+DEBUG, INFO, WARNING, ERROR = 10, 20, 30, 40  # the numbers of `logging`
+LEVEL_NAMES = {DEBUG: "debug", INFO: "info", WARNING: "warning", ERROR: "error"}
+
+
+class Entry(NamedTuple):
+    """What is logged, before anybody has made a line of it."""
+
+    level: int
+    message: str
+    """With a ``%`` for each of *arguments*."""
+    arguments: Any
+    """A tuple, or a mapping for names in *message*; empty: *message* is shown as it is."""
+    error: BaseException | None = None
+    extra: Mapping[str, Any] | None = None
+
+    def text(self) -> str:
+        """The message with its arguments; without them where they cannot be shown."""
+        try:
+            return self.message % self.arguments if self.arguments else self.message
+        except Exception:  # whatever is shown may be somebody else's, and fail at that
+            return f"{self.message} (with what cannot be shown)"
+
+
+class Log:
+    """``logging.getLogger("echoservers")``, for which `logging` need not be there.
+
+    A server starts without `logging` sooner by what ten modules take to import, and forks
+    faster, for `logging` has hooks in every fork.  Where nobody has imported it, nobody has
+    configured it: then warnings and errors go to standard error, as `logging.lastResort` has
+    it, and importing nothing for that they do so with no descriptor left, too.
+    """
+
+    def __init__(self) -> None:
+        self._write: Callable[[Entry], None] | None = None
+        self._level = WARNING
+
+    def divert(self, level: int, write: Callable[[Entry], None]) -> None:
+        """Hand what is logged at *level* or above to *write*, and nothing to `logging`."""
+        self._level, self._write = level, write
+
+    def shows(self, level: int) -> bool:
+        """Whether somebody would see what is logged at *level*."""
+        if self._write is None and "logging" in sys.modules:
+            import logging
+
+            return logging.getLogger(NAME).isEnabledFor(level)
+        return level >= self._level
+
+    def debug(self, message: str, *arguments: object, **more: Any) -> None:
+        """Tell of a single connection or message."""
+        self._log(DEBUG, message, arguments, **more)
+
+    def info(self, message: str, *arguments: object, **more: Any) -> None:
+        """Tell of the server's life."""
+        self._log(INFO, message, arguments, **more)
+
+    def warning(self, message: str, *arguments: object, **more: Any) -> None:
+        """Tell of a limit that was reached."""
+        self._log(WARNING, message, arguments, **more)
+
+    def error(self, message: str, *arguments: object, **more: Any) -> None:
+        """Tell of a handler that failed."""
+        self._log(ERROR, message, arguments, **more)
+
+    def _log(
+        self,
+        level: int,
+        message: str,
+        arguments: tuple[object, ...],
+        error: BaseException | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        if not self.shows(level):
+            return
+        if self._write is not None:
+            self._write(Entry(level, message, arguments, error, extra))
+        elif "logging" in sys.modules:
+            import logging
+
+            logging.getLogger(NAME).log(
+                level, message, *arguments, exc_info=error, extra=extra, stacklevel=3
+            )
+        else:
+            _last_resort(Entry(level, message, arguments, error))
+
+
+def _last_resort(entry: Entry) -> None:
+    """Show *entry* on standard error as it is where nobody has configured anything."""
+    if sys.stderr is None:
+        return
+    try:
+        sys.stderr.write(f"{entry.text()}\n")
+        sys.stderr.flush()
+    except (OSError, ValueError):  # gone, full or closed: nowhere is left to tell it
+        return
+    if entry.error is not None:
+        sys.__excepthook__(type(entry.error), entry.error, entry.error.__traceback__)
+
+
+logger = Log()
 
 MAX_PAYLOAD_SHOWN = 1000
 """Bytes of one message that a log line shows: a line then stays under 4096 bytes

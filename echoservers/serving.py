@@ -20,14 +20,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from logging import DEBUG
 from typing import Any, NamedTuple
 
 from .activity import ActiveRequest
 from .addresses import endpoint_url
 from .admission import ACCEPT_BATCH, AdmissionMixIn, ignoring_gone
 from .errors import HandlerNotSupported
-from .log import logger
+from .log import DEBUG, logger
 from .options import options_of, read_options
 
 __all__ = ["DrainResult", "ServingMixIn"]
@@ -323,7 +322,7 @@ class ServingMixIn(AdmissionMixIn):
             elif timeout:
                 # Python would wait for its time limit first, whatever the flags of a call.
                 self.socket.setblocking(True)
-            self.logs_connections = logger.isEnabledFor(DEBUG)
+            self.logs_connections = logger.shows(DEBUG)
             self._prepare_to_serve()
             self._listen(True)
             with self._loop.woken_by_signals():

@@ -42,6 +42,22 @@ class Fails(EchoHandler):
         if message == b"fail at length":
             raise ValueError("x" * 1000000)
         return message
+
+class Late(EchoHandler):
+    def respond(self, message):
+        logging.getLogger("echoservers").info("got %(n)d", {"n": len(message)})
+        logging.getLogger("echoservers").debug("secret")
+        return message
+
+class Unspeakable(Exception):
+    def __str__(self):
+        raise RuntimeError("no words")
+
+class Shy(EchoHandler):
+    def respond(self, message):
+        if message == b"fail":
+            raise Unspeakable
+        return message
 """
 
 
@@ -203,7 +219,59 @@ def test_a_record_that_cannot_be_shown_ends_no_connection(folder: Path) -> None:
     arguments = ["--port", "0", "--handler", "handlers:Careless"]
     with program(*arguments, cwd=folder) as server:
         check_that_echo_goes_on(server)
-        assert re.fullmatch(r"drained \d connections?, aborted 0\n", server.stop()[1])
+        *shown, drained = server.stop()[1].splitlines()
+    assert shown == ["%d (with what cannot be shown)"] * 3
+    assert re.fullmatch(r"drained \d connections?, aborted 0", drained)
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+@pytest.mark.parametrize("mode", ONE_OF_EACH)
+def test_what_a_handler_logs_by_logging_stands_among_ours(
+    mode: str, log_format: str, folder: Path
+) -> None:
+    (folder / "handlers.py").write_text(HANDLERS)
+    flags = ["--handler", "handlers:Late", "--log-format", log_format]
+    with program(*serve_arguments(mode, folder), *flags, cwd=folder) as server:
+        with connect_to(server.url) as client:
+            echo(client, b"hello")
+        line, _ = server.stop()[1].splitlines()
+    if log_format == "json":
+        record = json.loads(line)
+        assert (record["level"], record["event"]) == ("info", "server")
+        line = record["message"]
+    assert line == "got 5"
+
+
+def test_an_error_that_fails_to_tell_itself_is_shown_all_the_same(folder: Path) -> None:
+    (folder / "handlers.py").write_text(HANDLERS)
+    arguments = ["--port", "0", "--handler", "handlers:Shy"]
+    with program(*arguments, cwd=folder) as server:
+        with connect_to(server.url) as client:
+            client.sendall(b"fail")
+            assert client.recv(1) == b""
+        check_that_echo_goes_on(server)
+        failed, _ = server.stop()[1].splitlines()
+    assert re.fullmatch(
+        r"handler failed, .*\(with what cannot be shown\) \(.*handlers\.py:\d+\)", failed
+    )
+
+
+def test_a_server_of_ours_runs_without_logging(folder: Path) -> None:
+    # It starts sooner, and forks faster: logging has hooks in every fork.
+    (folder / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Refuse:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'logging':\n"
+        "            raise ImportError(name)\n"
+        "sys.meta_path.insert(0, Refuse())\n"
+    )
+    environment = {"PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
+    arguments = ["--mode", "forking-tcp", "--port", "0", "--verbose"]
+    with program(*arguments, env=environment) as server:
+        check_that_echo_goes_on(server)
+        code, log = server.stop()
+    assert (code, log.count("connected from ")) == (0, 3)
 
 
 # --- one line, and nothing that was not asked for ---------------------------------------

@@ -4,12 +4,13 @@ import logging
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echoservers.log import MAX_PAYLOAD_SHOWN, Throttle, escape
+from echoservers.log import MAX_PAYLOAD_SHOWN, Throttle, escape, logger
 from support import ROOT
 
 LINE_BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
@@ -147,3 +148,55 @@ def test_the_package_configures_no_logging() -> None:
         "assert logging.getLogger().handlers == []\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=20, check=True)
+
+
+def test_a_record_names_the_place_that_logged_it(caplog: pytest.LogCaptureFixture) -> None:
+    logger.warning("here")
+    (record,) = caplog.records
+    assert (record.name, record.filename) == ("echoservers", Path(__file__).name)
+    assert record.funcName == "test_a_record_names_the_place_that_logged_it"
+
+
+TELL = """
+import sys
+from echoservers.log import DEBUG, INFO, WARNING, logger
+assert [logger.shows(level) for level in (DEBUG, INFO, WARNING)] == [False, False, True]
+logger.info("not %s", "shown")
+logger.warning("100 % full")
+try:
+    [][0]
+except IndexError as error:
+    logger.error("failed: %s", error, error=error)
+"""
+
+
+def test_where_nobody_has_imported_logging_warnings_look_as_if_somebody_had() -> None:
+    def told(*lines: str) -> str:
+        code = "\n".join(lines)
+        ran = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, timeout=20, check=True, capture_output=True
+        )
+        return ran.stderr.decode()
+
+    alone = told("import sys", TELL, "assert 'logging' not in sys.modules")
+    assert alone == told("import logging", TELL)
+    assert alone.startswith("100 % full\nfailed: list index out of range\nTraceback ")
+
+
+@pytest.mark.parametrize("state", ["sys.stderr = None", "sys.stderr.close()", "os.close(2)"])
+def test_without_a_standard_error_nothing_fails(state: str) -> None:
+    code = f"import os, sys\n{state}\n{TELL}"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=20, check=True)
+
+
+def test_a_warning_is_shown_with_no_descriptor_left() -> None:
+    code = (
+        "import os, resource\n"
+        "from echoservers.log import logger\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))\n"
+        "logger.warning('cannot accept: %s', 'no descriptor left')\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, timeout=20, check=True, capture_output=True
+    )
+    assert ran.stderr == b"cannot accept: no descriptor left\n"

@@ -5,17 +5,15 @@ cannot be written at once is dropped and counted, and the count is told when it 
 again.  No thread does the writing, so that forked children log in the same way.
 """
 
-import logging
 import os
 import select
 import socket
 import stat
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator
 
-from ..log import escape, logger
+from ..log import DEBUG, INFO, LEVEL_NAMES, NAME, WARNING, Entry, escape, logger
 
 __all__ = ["place_of", "set_up_logging"]
 
@@ -25,49 +23,65 @@ MAX_LINE = 4096
 CUT = " ..."
 """Behind a line that was cut."""
 
+EXTRA_FIELDS = ("event", "peer", "bytes", "drained", "aborted")
+"""Of what an entry says beside its message, these are shown as JSON."""
 
-def set_up_logging(verbose: bool, log_format: str) -> None:
+
+def set_up_logging(verbose: bool, log_format: str, others: bool) -> None:
     """Send this package's log to standard error.
 
     :param verbose: connections and messages too, and the traceback of a handler's error.
     :param log_format: ``text`` or ``json``.
+    :param others: whether there is code of others that may log to our logger by `logging`.
     """
-    logger.handlers[:] = [_StderrHandler(_json if log_format == "json" else _text, verbose)]
-    logger.propagate = False
-    logger.setLevel(logging.DEBUG if verbose else logging.INFO)
-    logging.raiseExceptions = False
+    level = DEBUG if verbose else INFO
+    lines = _StderrLines(_json if log_format == "json" else _text, verbose)
+    logger.divert(level, lines.write)
+    if others or "logging" in sys.modules:
+        _take_over_logging(level, lines.write)
 
 
-class _StderrHandler(logging.Handler):
-    """Writes the lines that *lines_of* makes of a record, or drops and counts the record."""
+def _take_over_logging(level: int, write: Callable[[Entry], None]) -> None:
+    """Hand to *write* what others log to our logger by `logging`."""
+    import logging
 
-    def __init__(
-        self, lines_of: Callable[[logging.LogRecord, bool], Iterator[str]], verbose: bool
-    ) -> None:
-        super().__init__()
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            error = record.exc_info[1] if record.exc_info else None
+            write(Entry(record.levelno, str(record.msg), record.args, error, vars(record)))
+
+    theirs = logging.getLogger(NAME)
+    theirs.handlers[:] = [Handler()]
+    theirs.propagate = False
+    theirs.setLevel(level)
+
+
+class _StderrLines:
+    """Writes the lines that *lines_of* makes of an entry, or drops and counts the entry."""
+
+    def __init__(self, lines_of: Callable[[Entry, bool], Iterator[str]], verbose: bool) -> None:
         self._lines_of = lines_of
         self._verbose = verbose
         self._write = _unblocking_writer(sys.stderr.fileno())
         self._dropped = 0
         self._counted_in = os.getpid()
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def write(self, entry: Entry) -> None:
+        """Write *entry* at once, or count it."""
         try:
             if self._dropped:
                 if self._counted_in == os.getpid():  # a forked child leaves it to its parent
                     self._put(_notice(self._dropped))
                 self._dropped = 0
-            self._put(record)
+            self._put(entry)
         except OSError:
             self._dropped += 1
             self._counted_in = os.getpid()
-        except Exception:
-            self.handleError(record)  # a record that cannot be shown ends no connection
 
-    def _put(self, record: logging.LogRecord) -> None:
-        """Write the lines of *record*, together as far as a pipe takes them whole."""
+    def _put(self, entry: Entry) -> None:
+        """Write the lines of *entry*, together as far as a pipe takes them whole."""
         batch = b""
-        for line in self._lines_of(record, self._verbose):
+        for line in self._lines_of(entry, self._verbose):
             data = line.encode("utf-8", "backslashreplace") + b"\n"
             if len(batch) + len(data) > MAX_LINE:
                 self._write(batch)
@@ -76,12 +90,10 @@ class _StderrHandler(logging.Handler):
         self._write(batch)
 
 
-def _notice(dropped: int) -> logging.LogRecord:
+def _notice(dropped: int) -> Entry:
     lines = "1 log line was" if dropped == 1 else f"{dropped} log lines were"
     message = f"{lines} dropped: standard error took no more"
-    return logger.makeRecord(
-        logger.name, logging.WARNING, __file__, 0, message, (), None, extra={"event": "dropped"}
-    )
+    return Entry(WARNING, message, (), None, {"event": "dropped"})
 
 
 def _unblocking_writer(descriptor: int) -> Callable[[bytes], object]:
@@ -108,14 +120,12 @@ def _write_when_ready(descriptor: int, data: bytes) -> None:
     os.write(descriptor, data)
 
 
-def _text(record: logging.LogRecord, verbose: bool) -> Iterator[str]:
-    error = record.exc_info[1] if record.exc_info else None
-    place = "" if error is None else f" ({place_of(error)})"
-    yield _short(escape(record.getMessage(), None) + place)
-    if error is not None and verbose:
-        for part in traceback.format_exception(error):
-            for line in part.splitlines():
-                yield _short(f"    {escape(line, None)}")
+def _text(entry: Entry, verbose: bool) -> Iterator[str]:
+    place = "" if entry.error is None else f" ({place_of(entry.error)})"
+    yield _short(escape(entry.text(), None) + place)
+    if entry.error is not None and verbose:
+        for line in _traceback_of(entry.error).splitlines():
+            yield _short(f"    {escape(line, None)}")
 
 
 def _short(line: str) -> str:
@@ -126,25 +136,24 @@ def _short(line: str) -> str:
     return data[: MAX_LINE - 1 - len(CUT)].decode("utf-8", "ignore") + CUT
 
 
-def _json(record: logging.LogRecord, verbose: bool) -> Iterator[str]:
+def _json(entry: Entry, verbose: bool) -> Iterator[str]:
     import json  # imported late: a server without it forks faster
 
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-    error = record.exc_info[1] if record.exc_info else None
-    fields = {
-        "time": f"{stamp}.{int(record.msecs):03d}Z",
-        "level": record.levelname.lower(),
-        "event": getattr(record, "event", "server"),
-        "message": record.getMessage(),
+    now = time.time()
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
+    fields: dict[str, object] = {
+        "time": f"{stamp}.{int(now % 1 * 1000):03d}Z",
+        "level": LEVEL_NAMES.get(entry.level, str(entry.level)),
+        "event": "server",
+        "message": entry.text(),
     }
-    for name in ("peer", "bytes", "drained", "aborted"):
-        if hasattr(record, name):
-            fields[name] = getattr(record, name)
-    if error is not None:
-        fields["place"] = place_of(error)
+    extra = entry.extra or {}
+    fields.update((name, extra[name]) for name in EXTRA_FIELDS if name in extra)
+    if entry.error is not None:
+        fields["place"] = place_of(entry.error)
         if verbose:
             # Its end tells most; half a line leaves room for the rest.
-            fields["traceback"] = "".join(traceback.format_exception(error))[-MAX_LINE // 2 :]
+            fields["traceback"] = _traceback_of(entry.error)[-MAX_LINE // 2 :]
     while len(line := json.dumps(fields)) >= MAX_LINE:
         longest = max(fields, key=lambda name: len(str(fields[name])))
         shown = str(fields[longest]).removesuffix(CUT)
@@ -154,5 +163,15 @@ def _json(record: logging.LogRecord, verbose: bool) -> Iterator[str]:
 
 def place_of(error: BaseException) -> str:
     """Where *error* was raised, as file and line."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "no place known"
+    place = "no place known"
+    frame = error.__traceback__
+    while frame is not None:
+        place = f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}"
+        frame = frame.tb_next
+    return place
+
+
+def _traceback_of(error: BaseException) -> str:
+    import traceback  # imported late: it takes a while, and is for failures alone
+
+    return "".join(traceback.format_exception(error))

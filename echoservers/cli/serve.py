@@ -33,7 +33,7 @@ def run(arguments: list[str]) -> int:
         options = options_of(cls)
         parser = _parser(mode, cls)
         given = parser.parse(arguments)
-        set_up_logging(given.verbose, given.log_format)
+        set_up_logging(given.verbose, given.log_format, others=given.handler not in HANDLERS)
         handler = _handler(given.handler, given.framing)
         address = _address(mode, given.host, given.port, given.path)
         values: dict[str, Any] = {**spelled, **given_options(given, options)}

@@ -357,7 +357,7 @@ class PreforkMixIn(Listening):
             self._finish_work(lambda longest: self._wait_until_idle(time.monotonic() + longest))
             status = 0
         except BaseException as error:
-            logger.error("worker failed: %s: %s", type(error).__name__, error, exc_info=error)
+            logger.error("worker failed: %s: %s", type(error).__name__, error, error=error)
         finally:
             os._exit(status)
 

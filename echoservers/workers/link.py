@@ -69,7 +69,7 @@ class Link:
                 orphaned()
                 threading.Event().wait(ORPHANS_TIME)
             except BaseException as error:  # nobody would hear the master any more
-                logger.error("worker failed: %s: %s", type(error).__name__, error, exc_info=error)
+                logger.error("worker failed: %s: %s", type(error).__name__, error, error=error)
             finally:
                 os._exit(1)
 
@@ -84,7 +84,7 @@ class Link:
                 try:
                     words[word]()
                 except Exception as error:  # the next word may be the one that ends it
-                    logger.error("at %r of the master: %s", word, error, exc_info=error)
+                    logger.error("at %r of the master: %s", word, error, error=error)
 
     def _wait(self) -> bool:
         """Wait for a word; False when the master is gone."""
