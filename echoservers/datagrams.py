@@ -38,6 +38,7 @@ DONT_WAIT = int(socket.MSG_DONTWAIT)
 
 _SERVER_STEPS = (
     "verify_request",
+    "process_request",
     "finish_request",
     "shutdown_request",
     "close_request",
@@ -55,8 +56,7 @@ def has_plain_path(server: "UDPServer", base: type["UDPServer"]) -> bool:
         not server.logs_connections
         and server.max_message_size is None  # else begin() tells the handler
         and server.max_repeats is None
-        and all(getattr(type(server), step) is getattr(base, step) for step in _SERVER_STEPS)
-        and not vars(server).keys() & {*_SERVER_STEPS, "process_request"}
+        and server._takes_steps_of(base, _SERVER_STEPS)
         and isinstance(handler, type)
         and issubclass(handler, EchoHandler)
         and all(getattr(handler, step) is getattr(EchoHandler, step) for step in _HANDLER_STEPS)

@@ -26,7 +26,24 @@ __all__ = [
     "EchoHandler",
     "TimestampHandler",
     "UpperHandler",
+    "echo_stream",
 ]
+
+
+def echo_stream(connection: socket.socket, cells: Cells, size: int) -> None:
+    """Send back what comes: nobody wants to see it, and nobody ends *connection* but its peer.
+
+    :param cells: where that is counted.
+    :param size: bytes asked for in one read.
+    :raises OSError: the peer has gone, or makes no progress.
+    """
+    receive, send = connection.recv, connection.sendall
+    while message := receive(size):
+        length = len(message)
+        cells[MESSAGES] += 1
+        cells[BYTES_IN] += length
+        send(message)
+        cells[BYTES_OUT] += length
 
 
 class EchoHandler(BaseRequestHandler):
@@ -218,17 +235,8 @@ class EchoHandler(BaseRequestHandler):
                 self._send(connection, reply)
 
     def _echo(self, connection: socket.socket, size: int) -> None:
-        """Send back what comes: nobody wants to see it, and nobody ends the connection but
-        its peer.
-        """
-        cells, receive, send = self._cells, connection.recv, connection.sendall
         try:
-            while message := receive(size):
-                length = len(message)
-                cells[MESSAGES] += 1
-                cells[BYTES_IN] += length
-                send(message)
-                cells[BYTES_OUT] += length
+            echo_stream(connection, self._cells, size)
         except OSError as error:
             raise PeerEnded(error) from error
 

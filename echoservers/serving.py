@@ -18,7 +18,7 @@ import socketserver
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -340,6 +340,12 @@ class ServingMixIn(AdmissionMixIn):
         if self._close_behind:
             self._close_behind = False
             self.server_close()
+
+    def _takes_steps_of(self, base: type, steps: Iterable[str]) -> bool:
+        """Whether nobody has put anything in the place of the *steps* that *base* takes."""
+        return not vars(self).keys() & {*steps} and all(
+            getattr(type(self), step, None) is getattr(base, step, None) for step in steps
+        )
 
     def _prepare_to_serve(self) -> None:
         """For models that look something up once before they serve."""

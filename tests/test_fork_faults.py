@@ -51,6 +51,65 @@ def test_children_that_cannot_be_watched_are_reaped_all_the_same(
         thread.join(PATIENCE)
 
 
+@pytest.mark.parametrize("place", ["class", "instance"])
+@pytest.mark.parametrize(
+    ("mode", "step"),
+    [
+        ("forking-tcp", "finish_request"),
+        ("forking-tcp", "shutdown_request"),
+        ("forking-tcp", "close_request"),
+        ("forking-udp", "finish_request"),
+        ("forking-udp", "send_datagram"),
+    ],
+)
+def test_a_child_that_echoes_takes_a_step_that_somebody_has_replaced(
+    mode: str, step: str, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # By itself it takes a shorter way, for fewer pages of memory to copy.
+    cls = type("Own", (echoservers.server_class(mode),), {})
+    reading, writing = os.pipe()
+    with cls(("127.0.0.1", 0), EchoHandler) as server:
+        theirs = getattr(cls if place == "class" else server, step)
+
+        def tell(*arguments: object) -> object:
+            os.write(writing, b"%d\n" % os.getpid())
+            return theirs(*arguments)
+
+        monkeypatch.setattr(cls if place == "class" else server, step, tell, raising=False)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        with connect(server) as client:
+            echo(client)
+            if server.is_stream:
+                client.shutdown(socket.SHUT_WR)
+                assert client.recv(1) == b""
+        wait_until(lambda: not server.active_children, "the child is reaped", 5)
+        server.shutdown()
+        thread.join(PATIENCE)
+        assert server.stats()["bytes_out"] == len(b"hello")
+    told = os.read(reading, 1000).split()
+    os.close(reading)
+    os.close(writing)
+    assert {int(pid) for pid in told} - {os.getpid()}
+
+
+@pytest.mark.parametrize("mode", ["forking-tcp", "forking-unix-stream"])
+@pytest.mark.parametrize("limit", [1, 3, 100_000])
+def test_a_child_that_echoes_reads_no_more_at_once_than_a_message_may_have(
+    mode: str, limit: int, folder: Path
+) -> None:
+    address = free_address(mode, folder)
+    with echoservers.start_server(mode, address, max_message_size=limit) as server:
+        with connect(server) as client:
+            echo(client, bytes(range(256)))
+            client.shutdown(socket.SHUT_WR)
+            assert client.recv(1) == b""
+        wait_until(lambda: server.stats()["closed"] == 1, "the child is reaped", 5)
+        stats = server.stats()
+    assert (stats["bytes_in"], stats["bytes_out"]) == (256, 256)
+    assert stats["messages"] >= -(-256 // limit)
+
+
 @pytest.mark.parametrize("mode", ["forking-tcp", "forking-udp"])
 def test_without_memory_for_a_childs_numbers_that_request_is_refused(
     mode: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
