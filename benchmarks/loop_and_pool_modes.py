@@ -87,6 +87,7 @@ class Row:
 A_WORKER_A_CLIENT = ("--workers", str(CHURN_CONCURRENCY))
 
 LOOP_TARGETS = {"uvloop Protocol": 1.05, "asyncio Protocol": 1.25, "epoll in C": 0.85}
+BULK_TARGETS = {"uvloop Protocol": 1.2, "epoll in C": 0.85}
 CHURN_TARGETS = {"ThreadingTCPServer": 2.0, "ForkingTCPServer": 10.0}
 ROWS = (
     Row(SMALL, "epoll-tcp", LOOP_TARGETS),
@@ -95,8 +96,8 @@ ROWS = (
     Row(KIBIBYTE, "epoll-tcp", LOOP_TARGETS),
     Row(KIBIBYTE, "asyncio-tcp", {"asyncio Protocol": 0.95}),
     Row(KIBIBYTE, "uvloop-tcp", {"uvloop Protocol": 0.95}),
-    Row(PIPELINED, "epoll-tcp", {"uvloop Protocol": 1.2}),
-    Row(LARGE, "epoll-tcp", {"uvloop Protocol": 1.2}),
+    Row(PIPELINED, "epoll-tcp", BULK_TARGETS),
+    Row(LARGE, "epoll-tcp", BULK_TARGETS),
     Row(CHURN, "thread-pool-tcp", CHURN_TARGETS),
     Row(CHURN, "prefork-tcp", CHURN_TARGETS, A_WORKER_A_CLIENT),
     Row(IDLE, "epoll-tcp", {"asyncio streams": 0.25}, ROOM_FOR_THE_CROWD),
