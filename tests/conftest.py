@@ -4,6 +4,7 @@ import asyncio
 import gc
 import importlib.util
 import os
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -12,6 +13,13 @@ from pathlib import Path
 import pytest
 
 from support import children_of, descriptors_of, wait_until
+
+
+@pytest.fixture(autouse=True, scope="session")
+def signals_are_not_ignored() -> None:
+    """A shell has what it starts in the background ignore Ctrl-C, and nohup(1) SIGHUP."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True, scope="session")
