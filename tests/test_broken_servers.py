@@ -102,7 +102,7 @@ def test_a_check_is_skipped_for_a_known_reason_alone(
     assert skipped == ({name: why} if is_wrong else {})
 
 
-@pytest.mark.slow
+@pytest.mark.checks
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("batch", BATCHES, ids=lambda batch: batch[0].path.stem + "...")
 def test_it_fails_what_names_its_fault_and_no_more(batch: list[Strange], tmp_path: Path) -> None:

@@ -204,9 +204,9 @@ def test_a_full_disk_is_said_in_one_line(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_an_earlier_report_whole(tmp_path: Path) -> None:
     made = tmp_path / "made"
     made.mkdir()
-    save(sample_results(("churn", "timeline"), servers=3, seed=1), made)
+    save(sample_results(("churn", "scaling"), servers=3, seed=1), made)
     assert compare("--replay", made, cwd=tmp_path).returncode == 0
-    save(sample_results(("churn", "timeline"), servers=4, seed=2), made)
+    save(sample_results(("churn", "scaling"), servers=4, seed=2), made)
     earlier = {path: path.read_bytes() for path in made.rglob("*") if path.is_file()}
     sizes = [len(content) for path, content in earlier.items() if "results" not in path.name]
     assert min(sizes) < 30_000 < max(sizes)  # something can be written, but not all

@@ -37,7 +37,7 @@ from support import (
 )
 
 MEBIBYTE = 1 << 20
-PATTERN = b"".join(number.to_bytes(4, "big") for number in range(MEBIBYTE // 4))
+PATTERN = struct.pack(f">{MEBIBYTE // 4}I", *range(MEBIBYTE // 4))
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 
 

@@ -30,12 +30,17 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_passes_every_check(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_passes_every_check(
+    name: str, own: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     # 10 000 connections have a test of their own, marked `stress`.
     monkeypatch.setattr(clients, "ONE_AFTER_THE_OTHER", 200)
-    if name.startswith("forking"):
+    # A process or a handshake for each takes milliseconds; so does a certificate for each of the
+    # servers that are started.
+    if name.startswith("forking") or name.endswith("-tls"):
         monkeypatch.setattr(clients, "CROWD", 100)
-    target = Target.of_mode(name)
+    options = f":certfile={own['certfile']}" if name.endswith("-tls") else ""
+    target = Target.of_mode(name + options, name)
     skip = []
     if "COVERAGE_RUN" in os.environ:  # of every thread that there was it keeps what measured it
         skip = ["processes.memory"]

@@ -183,12 +183,21 @@ def test_the_package_says_that_it_is_typed() -> None:
     assert (PACKAGE / "py.typed").exists()
 
 
+OF_THE_LAB = ("jinja2", "locust", "markupsafe", "matplotlib", "numpy", "rich")
+"""What not every environment has: where one is missing, the modules that need it are left out."""
+
+
 def test_every_module_exports_only_what_it_has() -> None:
     """In a process of its own, since gevent, which Locust brings, changes the whole of it."""
     code = (
         "import importlib, sys\n"
         "for dotted in sys.argv[1:]:\n"
-        "    module = importlib.import_module(dotted)\n"
+        "    try:\n"
+        "        module = importlib.import_module(dotted)\n"
+        "    except ModuleNotFoundError as missing:\n"
+        f"        if missing.name not in {OF_THE_LAB}:\n"
+        "            raise\n"
+        "        continue\n"
         "    for name in getattr(module, '__all__', ()):\n"
         "        assert hasattr(module, name), f'{dotted}.{name}'\n"
     )

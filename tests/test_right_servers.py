@@ -16,7 +16,7 @@ from strange_servers import (
     wrongly_skipped,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.checks, pytest.mark.timeout(120)]
 
 RIGHT = strange_servers("right_servers")
 
