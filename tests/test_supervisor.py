@@ -1,6 +1,8 @@
 """Limits of a target: each is held, says why, and nothing is left of what exceeded it."""
 
+import contextlib
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from echoservers.client import EchoClient
 from echoservers.errors import TargetError
 from echoservers.targets import Limits, RunningTarget, Target, supervisor
 from support import PATIENCE, state_of
@@ -94,8 +97,6 @@ def test_a_process_has_the_limits_of_the_system() -> None:
 
 def test_without_limits_nothing_is_limited() -> None:
     code = "import resource as r; print(r.getrlimit(r.RLIMIT_NOFILE))"
-    import resource
-
     with running(code) as target:
         assert target.wait(PATIENCE) == 0
         assert target.said() == f"; it said: {resource.getrlimit(resource.RLIMIT_NOFILE)}"
@@ -108,6 +109,22 @@ def test_a_program_does_not_inherit_the_precedence_of_its_supervisor() -> None:
         assert target.wait(PATIENCE) == 0
         own = os.getpriority(os.PRIO_PROCESS, 0)
         assert target.said() in (f"; it said: 0 {own}", "; it said: 0 0")
+
+
+def test_the_end_of_a_program_with_threads_takes_no_second_of_a_processor() -> None:
+    """Of which a real-time process may have 0.95 s, while Linux waits for others to run."""
+    target = Target.of_mode("threading-tcp")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_stime
+    with (
+        RunningTarget(target, cpus=frozenset([min(os.sched_getaffinity(0))])) as running,
+        contextlib.ExitStack() as clients,
+    ):
+        for _ in range(20):
+            client = clients.enter_context(EchoClient(running.endpoint, timeout=PATIENCE))
+            assert client.echo(b"a thread for each of us") == b"a thread for each of us"
+        # The clients stay until it has gone, and so do its threads.
+        running.close()
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_stime - before < 0.7
 
 
 BOMB = """

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..palette import Style
-from .canvas import FAINT, INK, axes_in, new_figure
+from .canvas import FAINT, INK, axes_in, label_x, new_figure, rule_x, rule_y
 from .units import Scale
 
 if TYPE_CHECKING:
@@ -23,7 +23,9 @@ __all__ = [
     "Point",
     "Ticks",
     "curves",
-    "ring",
+    "even_places",
+    "intervals_of",
+    "rings",
     "short",
     "value_axis",
 ]
@@ -83,9 +85,18 @@ def curves(
     axes = axes_in(figure, _LEFT, BOTTOM, right, TOP + 8)
     for line in lines:
         _draw(axes, line)
-    _x_axis(axes, lines, ticks, log_x)
-    value_axis(axes, "y", [p for line in lines for p in line.points], scale)
-    axes.set_xlabel(x_label, labelpad=2)
+    points = [p for line in lines for p in line.points]
+    spans = [
+        (((p.x, p.low), (p.x, p.high)), line.style.color)
+        for line in lines
+        for p in line.points
+        if p.low is not None and p.high is not None
+    ]
+    intervals_of(axes, spans, 2)
+    rings(axes, [(p.x, p.y) for p in points if p.limited])
+    _x_axis(axes, [p.x for p in points], ticks, log_x)
+    value_axis(axes, "y", points, scale)
+    label_x(axes, x_label)
     _head(axes, y_label)
     _names(axes, lines, height - BOTTOM - TOP - 8)
     return figure
@@ -107,45 +118,54 @@ def _draw(axes: "Axes", line: Curve) -> None:
         xs, ys, color=style.color, linestyle=style.line, linewidth=1.3, marker=marker,
         markersize=4.2, markeredgecolor=style.color, markeredgewidth=0.9, clip_on=False, zorder=3,
     )  # fmt: skip
-    spans = [(p.x, p.low, p.high) for p in line.points if p.low is not None and p.high is not None]
+
+
+def intervals_of(axes: "Axes", spans: Sequence[tuple[Any, str]], level: float) -> None:
+    """The intervals of all medians: from where to where, and the colour."""
+    from matplotlib.collections import LineCollection
+
     if spans:
-        at, low, high = zip(*spans, strict=True)
-        axes.vlines(at, low, high, color=style.color, linewidth=1.0, zorder=2)
-    limited = [(p.x, p.y) for p in line.points if p.limited]
-    if limited:
-        ring(axes, *zip(*limited, strict=True))
+        lines, colors = zip(*spans, strict=True)
+        axes.add_collection(
+            LineCollection(lines, colors=colors, linewidths=1.0, zorder=level), autolim=False
+        )
 
 
-def ring(axes: "Axes", x: Any, y: Any) -> None:
+def rings(axes: "Axes", places: Sequence[tuple[float, float]]) -> None:
     """Around what is not ranked."""
-    axes.plot(
-        x, y, linestyle="none", marker="o", markersize=8.5, markerfacecolor="none",
-        markeredgecolor=INK, markeredgewidth=0.7, clip_on=False, zorder=6,
-    )  # fmt: skip
+    if places:
+        xs, ys = zip(*places, strict=True)
+        axes.plot(
+            xs, ys, linestyle="none", marker="o", markersize=8.5, markerfacecolor="none",
+            markeredgecolor=INK, markeredgewidth=0.7, clip_on=False, zorder=6,
+        )  # fmt: skip
 
 
-def _x_axis(axes: "Axes", lines: Sequence[Curve], ticks: Ticks | None, log: bool) -> None:
-    from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
-
-    xs = [p.x for line in lines for p in line.points]
+def _x_axis(axes: "Axes", xs: Sequence[float], ticks: Ticks | None, log: bool) -> None:
     if log and xs and min(xs) > 0:
         axes.set_xscale("log")
     elif log:
         axes.set_xscale(
             "symlog", linthresh=min((x for x in xs if x > 0), default=1.0), linscale=0.6
         )
-    if ticks is not None:
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.xaxis.set_major_locator(FixedLocator(list(ticks.places)))
     axes.margins(x=0.5 if xs and min(xs) == max(xs) else 0.03)
-    if ticks is not None:
-        axes.set_xticks(list(ticks.places), _with_room(axes, ticks))
+    axes.autoscale_view(scaley=False)
+    if ticks is None:
+        places = even_places(*axes.get_xlim(), most=7)
+        ticks = Ticks(places, [f"{place:g}" for place in places])
+    rule_x(axes, ticks.places, _with_room(axes, ticks))
+
+
+def even_places(low: float, high: float, whole: bool = False, most: int = 5) -> list[float]:
+    """A few round numbers from *low* to *high*, and one beyond each."""
+    from matplotlib.ticker import MaxNLocator
+
+    locator = MaxNLocator(nbins=most, integer=whole, steps=(1, 2, 2.5, 5, 10))
+    return [float(place) for place in locator.tick_values(low, high)]
 
 
 def _with_room(axes: "Axes", ticks: Ticks) -> list[str]:
     """The names of the ticks; those that would run into one another are left out."""
-    axes.autoscale_view()
     points = 72 / axes.figure.dpi
     places = [float(axes.transData.transform((x, 0))[0]) * points for x in ticks.places]
     halves = [LETTER * len(name) / 2 + 1 for name in ticks.names]
@@ -162,29 +182,28 @@ def _with_room(axes: "Axes", ticks: Ticks) -> list[str]:
 
 def value_axis(axes: "Axes", which: str, points: Sequence[Point], scale: Scale) -> bool:
     """The axis of the measured values: from zero on, or logarithmic, which is said back."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+    from matplotlib.ticker import LogLocator
 
     medians = [point.y for point in points]
     log = bool(medians) and min(medians) > 0 and max(medians) / min(medians) > LOG_FROM
     ends = _ends(points)
     values = [*medians, *(end for end in ends if end > 0 or not log)]
-    axis: Any = axes.yaxis if which == "y" else axes.xaxis
     limits: Callable[..., Any] = axes.set_ylim if which == "y" else axes.set_xlim
     if log:
         (axes.set_yscale if which == "y" else axes.set_xscale)("log")
         low, high = max(min(values), min(medians) / 5), max(values)
         limits(low / 1.25, high * 1.25)
-        few = high / low > 200
-        axis.set_major_locator(LogLocator(subs=(1.0,) if few else (1.0, 2.0, 5.0), numticks=12))
-        axis.set_minor_locator(NullLocator())
-        axis.set_minor_formatter(NullFormatter())
+        subs = (1.0,) if high / low > 200 else (1.0, 2.0, 5.0)
+        places = list(LogLocator(subs=subs, numticks=12).tick_values(low / 1.25, high * 1.25))
     else:
         top = max([*values, 0.0]) or scale.factor
         bottom = min([*values, 0.0])
         limits(bottom * 1.08, top * 1.08)
-        whole = MaxNLocator(nbins=5, integer=scale.whole)  # there is no half a process
-        axis.set_major_locator(_Rounded(axis, scale.factor, whole))
-    axis.set_major_formatter(FuncFormatter(lambda value, _place: _tick(scale, value)))
+        # Round in the unit that is shown; and there is no half a process.
+        ends_shown = bottom * 1.08 / scale.factor, top * 1.08 / scale.factor
+        places = [place * scale.factor for place in even_places(*ends_shown, scale.whole)]
+    rule = rule_y if which == "y" else rule_x
+    rule(axes, places, [_tick(scale, place) for place in places])
     return log
 
 
@@ -199,21 +218,6 @@ def _ends(points: Sequence[Point]) -> list[float]:
     return [max(-most, min(most, end)) for end in ends]
 
 
-def _Rounded(axis: Any, factor: float, inner: Any) -> Any:  # noqa: N802 - a class, made where it can be
-    """Ticks that are round numbers in the unit that is shown."""
-    from matplotlib.ticker import Locator
-
-    class Rounded(Locator):
-        def __call__(self) -> Any:
-            low, high = axis.get_view_interval()
-            return self.tick_values(low, high)
-
-        def tick_values(self, vmin: float, vmax: float) -> Any:
-            return inner.tick_values(vmin / factor, vmax / factor) * factor
-
-    return Rounded()
-
-
 def _tick(scale: Scale, value: float) -> str:
     text = scale.text(value)
     number, point, rest = text.partition(".")
@@ -223,48 +227,51 @@ def _tick(scale: Scale, value: float) -> str:
 
 
 def _names(axes: "Axes", lines: Sequence[Curve], height: float) -> None:
-    """The names at the right edge, in the order of the lines there, and not over each other."""
-    ends = [(line, line.points[-1]) for line in lines if line.points]
-    to_pixels = axes.transData
-    pixels: Any = axes.get_window_extent()
+    """The names at the right edge, in the order of the lines there, and not over each other.
 
-    def level(point: Point) -> float:
-        y: Any = to_pixels.transform((point.x, point.y))[1]
-        return float((y - pixels.y0) / pixels.height * height)
+    Each has a sample of its line before it, and a thin line to where that line ends.
+    """
+    from matplotlib.collections import LineCollection
 
-    levels = sorted(((level(p), n) for n, (_line, p) in enumerate(ends)))
-    places = spread([y for y, _n in levels], LABEL_GAP, -4.0, height + 4.0)
-    for (_y, n), place in zip(levels, places, strict=True):
-        _name(axes, ends[n][0], ends[n][1], place / height)
-
-
-def _name(axes: "Axes", line: Curve, end: Point, place: float) -> None:
-    """A name, a sample of the line before it, and a thin line to where the line ends."""
-    style = line.style
-    points, edge = _from_edge(axes, place)
-    at: Any = axes.transData.transform((end.x, end.y))
-    to_points = 72 / axes.figure.dpi
-    axes.plot(
-        [(at[0] - edge[0]) * to_points + 3, 7], [(at[1] - edge[1]) * to_points, 0],
-        transform=points, color=FAINT, linewidth=0.5, linestyle=(0, (1, 1.5)), clip_on=False,
+    beside, where = _beside(axes)
+    ends = [(line, *where(line.points[-1])) for line in lines if line.points]
+    ends.sort(key=lambda end: end[2])
+    places = spread([y for _line, _x, y in ends], LABEL_GAP, -4.0, height + 4.0)
+    leaders = [((x + 3, y), (7, at)) for (_line, x, y), at in zip(ends, places, strict=True)]
+    axes.add_artist(
+        LineCollection(
+            leaders, transform=beside, colors=FAINT, linewidths=0.5,
+            linestyles=[(0, (1, 1.5))], clip_on=False, zorder=2,
+        )
     )  # fmt: skip
-    axes.plot(
-        [8, 15, 22], [0, 0, 0], transform=points, color=style.color, linestyle=style.line,
-        linewidth=1.3, marker="" if line.plain else style.marker, markevery=[1], markersize=4.2,
-        clip_on=False,
-    )  # fmt: skip
-    axes.text(25, 0, short(line.name), transform=points, va="center", ha="left")
+    for (line, _x, _y), at in zip(ends, places, strict=True):
+        style = line.style
+        axes.plot(
+            [8, 15, 22], [at, at, at], transform=beside, color=style.color, linestyle=style.line,
+            linewidth=1.3, marker="" if line.plain else style.marker, markevery=[1],
+            markersize=4.2, clip_on=False,
+        )  # fmt: skip
+        axes.text(25, at, short(line.name), transform=beside, va="center", ha="left")
 
 
-def _from_edge(axes: "Axes", place: float) -> tuple[Any, Any]:
-    """Points to the right of the right edge, at a height; and where that is, in pixels."""
+def _beside(axes: "Axes") -> tuple[Any, Callable[[Point], tuple[float, float]]]:
+    """Points from the lower right corner of *axes*, and where a median is in them."""
     from matplotlib.transforms import Affine2D, ScaledTranslation
 
-    figure = axes.figure
-    at: Any = axes.transAxes.transform((1.0, place))
-    inches: Any = figure.dpi_scale_trans.inverted().transform(at)
-    points = Affine2D().scale(1 / 72) + figure.dpi_scale_trans
-    return points + ScaledTranslation(inches[0], inches[1], figure.dpi_scale_trans), at
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    box = axes.get_position()
+    width, height = (float(inches) for inches in figure.get_size_inches())
+    corner = box.x1 * width, box.y0 * height
+    beside = Affine2D().scale(1 / 72) + figure.dpi_scale_trans
+    beside += ScaledTranslation(*corner, figure.dpi_scale_trans)
+    to_points = 72 / figure.dpi
+
+    def where(point: Point) -> tuple[float, float]:
+        x, y = (float(at) * to_points for at in axes.transData.transform((point.x, point.y)))
+        return x - corner[0] * 72, y - corner[1] * 72
+
+    return beside, where
 
 
 def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:

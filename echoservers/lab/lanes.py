@@ -1,10 +1,11 @@
 """The picture that explains a model by itself: a lane a worker, who served whom and when."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .canvas import FAINT, INK, WIDTH, axes_in, new_figure
-from .charts import LETTER, short
+from .canvas import WIDTH, axes_in, label_x, new_figure, rule_x, rule_y
+from .charts import LETTER, even_places, short
 from .looks import CLIENT_COLORS
 from .units import scale_for
 
@@ -118,35 +119,67 @@ def _height(shown: Timeline) -> float:
 def _draw(axes: "Axes", shown: Timeline, end: float, room: float) -> None:
     lanes = shown.lanes[:MOST_LANES]
     colors = {c: CLIENT_COLORS[n % len(CLIENT_COLORS)] for n, c in enumerate(shown.clients())}
-    for number, (_worker, spans) in enumerate(lanes):
-        axes.broken_barh(
-            [(s.begin, s.end - s.begin) for s in spans], (number - 0.42, 0.84),
-            facecolors=[colors[s.client] for s in spans], edgecolor=_TEXT, linewidth=0.3,
-        )  # fmt: skip
-        for span in spans:
-            text = str(span.client)
-            if (span.end - span.begin) / end * room >= max(_NARROWEST_NUMBER, 4.6 * len(text) + 1):
-                axes.text(
-                    (span.begin + span.end) / 2, number, text, ha="center", va="center",
-                    fontsize=7.5, color=_TEXT, clip_on=True,
-                )  # fmt: skip
+    placed = [(number, span) for number, (_w, spans) in enumerate(lanes) for span in spans]
+    _bars(axes, placed, [colors[span.client] for _number, span in placed])
+    numbers: dict[str, list[tuple[float, int]]] = {}
+    for number, span in placed:
+        text = str(span.client)
+        if (span.end - span.begin) / end * room >= max(_NARROWEST_NUMBER, 4.6 * len(text) + 1):
+            numbers.setdefault(text, []).append(((span.begin + span.end) / 2, number))
+    for text, places in numbers.items():
+        _write(axes, text, places)
     names = [short(worker) for worker, _spans in lanes]
     hidden = len(shown.lanes) - len(lanes)
     if hidden:
         names.append(f"+ {hidden} more")
-    axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.tick_params(axis="y", length=0)
-    axes.grid(visible=False, axis="y")
-    axes.spines["left"].set_visible(False)
+    rule_y(axes, range(len(names)), names, across=False)
     _time_axis(axes, end)
 
 
-def _time_axis(axes: "Axes", end: float) -> None:
-    from matplotlib.ticker import FuncFormatter
+def _bars(axes: "Axes", placed: Sequence[tuple[int, Span]], colors: Sequence[str]) -> None:
+    from matplotlib.collections import PolyCollection
 
+    corners = [
+        [(s.begin, n - 0.42), (s.begin, n + 0.42), (s.end, n + 0.42), (s.end, n - 0.42)]
+        for n, s in placed
+    ]
+    axes.add_collection(
+        PolyCollection(corners, facecolors=colors, edgecolors=_TEXT, linewidths=0.3),
+        autolim=False,
+    )
+
+
+def _write(axes: "Axes", text: str, places: Sequence[tuple[float, int]]) -> None:
+    """*text* around each of *places*: a shape that is stamped, as there are thousands of them."""
+    from matplotlib.lines import Line2D
+
+    shape, size = _shape(text)
+    xs, ys = zip(*places, strict=True)
+    axes.add_artist(
+        Line2D(
+            xs, ys, transform=axes.transData, linestyle="none", marker=shape, color=_TEXT,
+            markersize=size, markeredgewidth=0,
+        )
+    )  # fmt: skip
+
+
+@lru_cache(MOST_LANES)
+def _shape(text: str) -> tuple[Any, float]:
+    """The outline of *text* around its middle, and its size as a marker, in points."""
+    from matplotlib.path import Path
+    from matplotlib.textpath import TextPath
+
+    outline = TextPath((0, 0), text, size=7.5)
+    box = outline.get_extents()
+    middle = ((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2)
+    centred = outline.vertices - middle
+    return Path(centred, outline.codes), 2 * abs(centred).max()  # as matplotlib scales markers
+
+
+def _time_axis(axes: "Axes", end: float) -> None:
     scale = scale_for("s", [end])
     axes.set_xlim(0, end * 1.01)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _place: f"{value / scale.factor:g}"))
-    axes.set_xlabel(f"time, {scale.unit}", labelpad=1, color=INK)
-    axes.tick_params(axis="x", color=FAINT)
+    shown = even_places(0, end * 1.01 / scale.factor, most=7)
+    rule_x(axes, [place * scale.factor for place in shown], [f"{place:g}" for place in shown])
+    label_x(axes, f"time, {scale.unit}")

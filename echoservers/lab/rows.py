@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..palette import Style
-from .canvas import FAINT, INK, PAPER, WIDTH, axes_in, new_figure
-from .charts import BOTTOM, LETTER, TOP, Point, ring, short, value_axis
+from .canvas import FAINT, INK, PAPER, WIDTH, axes_in, label_x, new_figure, rule_x, rule_y
+from .charts import BOTTOM, LETTER, TOP, Point, intervals_of, rings, short, value_axis
 from .units import Scale
 
 if TYPE_CHECKING:
@@ -39,19 +39,25 @@ def intervals(
     log = value_axis(axes, "x", [p for row in rows for p in row.points if p is not None], scale)
     for number, row in enumerate(rows):
         _row(axes, row, number, several, None if log else 0.0, scale)
+    placed = [(n, p) for n, row in enumerate(rows) for p in row.points if p is not None]
+    spans = [
+        (((p.low, n), (p.high, n)), INK)
+        for n, p in placed
+        if p.low is not None and p.high is not None
+    ]
+    intervals_of(axes, spans, 4)
+    rings(axes, [(p.y, n) for n, p in placed if p.limited])
     _row_axis(axes, [row.name for row in rows])
-    axes.set_xlabel(x_label, labelpad=2)
+    label_x(axes, x_label)
     if several:
+        _settings_marks(axes, rows, len(settings))
         _settings_key(axes, settings)
     return figure
 
 
 def _row_axis(axes: "Axes", names: Sequence[str]) -> None:
-    axes.set_yticks(range(len(names)), [short(name) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.tick_params(axis="y", length=0)
-    axes.grid(visible=False, axis="y")
-    axes.spines["left"].set_visible(False)
+    rule_y(axes, range(len(names)), [short(name) for name in names], across=False)
 
 
 def _row(
@@ -64,26 +70,13 @@ def _row(
             axes.hlines(number, min(found), max(found), color=color, linewidth=1.6, alpha=0.45)
     elif found:
         _bar(axes, row, number, zero)
-    for place, point in enumerate(row.points):
-        if point is None:
-            continue
-        if point.low is not None and point.high is not None:
-            axes.hlines(number, point.low, point.high, color=INK, linewidth=1.0, zorder=4)
-        if point.limited:
-            ring(axes, point.y, number)
-        if several:
-            axes.plot(
-                point.y, number, marker=_SETTING_MARKERS[place % len(_SETTING_MARKERS)],
-                markersize=5.5, color=color, markeredgecolor=INK, markeredgewidth=0.6,
-                markerfacecolor=PAPER if place == 0 else color, zorder=5, clip_on=False,
-            )  # fmt: skip
-        else:
-            end = point.y if point.high is None else max(point.y, point.high)
-            end = min(end, axes.get_xlim()[1])  # which some intervals run over
-            axes.annotate(
-                scale.text(point.y), (end, number), (4, 0), textcoords="offset points",
-                va="center", annotation_clip=False,
-            )  # fmt: skip
+        (point,) = [point for point in row.points if point is not None]
+        end = point.y if point.high is None else max(point.y, point.high)
+        end = min(end, axes.get_xlim()[1])  # which some intervals run over
+        axes.annotate(
+            scale.text(point.y), (end, number), (4, 0), textcoords="offset points",
+            va="center", annotation_clip=False,
+        )  # fmt: skip
     if row.remark:
         # With no mark of its own the row is empty, and the remark stands in it.
         at, align = (0.99, "right") if found else (0.01, "left")
@@ -103,6 +96,19 @@ def _bar(axes: "Axes", row: Row, number: int, zero: float | None) -> None:
     else:
         alpha = 0.4 if point.limited else 0.8
         axes.barh(number, point.y, height=0.62, color=color, alpha=alpha)
+
+
+def _settings_marks(axes: "Axes", rows: Sequence[Row], settings: int) -> None:
+    for place in range(settings):
+        found = [(p.y, n, row.style.color) for n, row in enumerate(rows)
+                 if (p := row.points[place]) is not None]  # fmt: skip
+        if found:
+            xs, numbers, colors = zip(*found, strict=True)
+            axes.scatter(
+                xs, numbers, s=5.5**2, marker=_SETTING_MARKERS[place % len(_SETTING_MARKERS)],
+                facecolors=PAPER if place == 0 else colors, edgecolors=INK, linewidths=0.6,
+                zorder=5, clip_on=False,
+            )  # fmt: skip
 
 
 def _settings_key(axes: "Axes", settings: Sequence[str]) -> None:
@@ -140,21 +146,24 @@ def shares(rows: Sequence[tuple[str, Style, Sequence[float], str]], x_label: str
         )  # fmt: skip
     _row_axis(axes, [row[0] for row in rows])
     axes.set_xlim(0, 1)
-    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", "100 %"])
-    axes.set_xlabel(x_label, labelpad=2)
+    rule_x(axes, [0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", "100 %"])
+    label_x(axes, x_label)
     return figure
 
 
 def _stack(axes: "Axes", number: int, style: Style, amounts: Sequence[float], room: float) -> None:
+    from matplotlib.colors import to_rgba
+
     whole = sum(amounts) or 1.0
-    begin = 0.0
-    for place, amount in enumerate(sorted(amounts, reverse=True)):
+    begin, parts = 0.0, []
+    for amount in sorted(amounts, reverse=True):
         share = amount / whole
-        axes.barh(
-            number, share, left=begin, height=0.72, color=style.color,
-            alpha=0.30 if place % 2 else 0.55, edgecolor=INK, linewidth=0.4,
-        )  # fmt: skip
+        parts.append((begin, share))
         text = f"{amount:,.0f}"
         if share * room > LETTER * len(text) + 2:
             axes.text(begin + share / 2, number, text, ha="center", va="center", fontsize=7.5)
         begin += share
+    axes.broken_barh(
+        parts, (number - 0.36, 0.72), edgecolor=FAINT, linewidth=0.4,
+        facecolors=[to_rgba(style.color, 0.30 if n % 2 else 0.55) for n in range(len(parts))],
+    )  # fmt: skip

@@ -28,9 +28,9 @@ from collections.abc import Callable
 
 if __name__ == "__main__":  # isolated: its own folder is not looked through
     sys.path.append(os.path.dirname(os.path.abspath(__file__)))
-    from usage import Watch, come_first, descendants  # type: ignore[import-not-found]
+    from usage import Watch, come_first, descendants, in_turn  # type: ignore[import-not-found]
 else:
-    from .usage import Watch, come_first, descendants
+    from .usage import Watch, come_first, descendants, in_turn
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -247,7 +247,8 @@ class Supervisor:
             os.read(self._wake, 4096)
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                with in_turn():
+                    pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
                 return False
             if pid == 0:

@@ -16,10 +16,14 @@ its event loop, `streams`, `churn`, `open_loop` and `datagrams` what its clients
 the clients beside them; `calibration` tells when it was the generator that set the pace.
 """
 
-from .calibration import Ceiling, calibrate, generator_limit
-from .plan import LoadPlan
-from .result import LoadResult
-from .run import LoadError, run_load, run_loads
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .calibration import Ceiling, calibrate, generator_limit
+    from .plan import LoadPlan
+    from .result import LoadResult
+    from .run import LoadError, run_load, run_loads
 
 __all__ = [
     "Ceiling",
@@ -31,3 +35,19 @@ __all__ = [
     "run_load",
     "run_loads",
 ]
+
+_SOURCES = {
+    "calibration": ("Ceiling", "calibrate", "generator_limit"),
+    "plan": ("LoadPlan",),
+    "result": ("LoadResult",),
+    "run": ("LoadError", "run_load", "run_loads"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: the generator, which is started for each load, needs a part only."""
+    for module, names in _SOURCES.items():
+        if name in names:
+            value = globals()[name] = getattr(import_module(f".{module}", __name__), name)
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
