@@ -151,7 +151,8 @@ def _x_axis(axes: "Axes", xs: Sequence[float], ticks: Ticks | None, log: bool) -
     axes.margins(x=0.5 if xs and min(xs) == max(xs) else 0.03)
     axes.autoscale_view(scaley=False)
     if ticks is None:
-        places = even_places(*axes.get_xlim(), most=7)
+        low, high = axes.get_xlim()
+        places = even_places(low, high, most=7)
         ticks = Ticks(places, [f"{place:g}" for place in places])
     rule_x(axes, ticks.places, _with_room(axes, ticks))
 
