@@ -185,7 +185,7 @@ def test_where_nobody_has_imported_logging_warnings_look_as_if_somebody_had() ->
 
 @pytest.mark.parametrize("state", ["sys.stderr = None", "sys.stderr.close()", "os.close(2)"])
 def test_without_a_standard_error_nothing_fails(state: str) -> None:
-    code = f"import os, sys\n{state}\n{TELL}"
+    code = f"import os, sys\n{state}\n{TELL}\nos._exit(0)"  # the end flushes it, and may fail
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=20, check=True)
 
 
