@@ -8,7 +8,7 @@ import threading
 FAILS = "streams.half-close streams.end-at-once streams.end-of-nothing clients.churn"
 
 
-resource.setrlimit(resource.RLIMIT_NOFILE, (550, 550))  # by default often 1024
+resource.setrlimit(resource.RLIMIT_NOFILE, (350, 350))  # by default often 1024
 clients = []
 
 

@@ -26,7 +26,7 @@ int main(int argc, char **argv)
     struct sockaddr_in address = { .sin_family = AF_INET };
     int listener = socket(AF_INET, SOCK_STREAM, 0), connection, on = 1;
 
-    struct rlimit few = { 550, 550 }; /* by default often 1024 */
+    struct rlimit few = { 350, 350 }; /* by default often 1024 */
 
     (void)argc;
     setrlimit(RLIMIT_NOFILE, &few);
