@@ -89,6 +89,7 @@ class ForkingMixIn(ServingMixIn):
         self._only_echoes = (
             self.RequestHandlerClass is EchoHandler
             and not self.logs_connections
+            and isinstance(self, TCPServer if self.is_stream else UDPServer)
             and self._takes_steps_of(TCPServer if self.is_stream else UDPServer, STEPS_OF_CHILD)
         )
         # What a hook of os.fork() raises, such as Ctrl-C in that moment, is shown and lost.
@@ -192,9 +193,10 @@ class ForkingMixIn(ServingMixIn):
             echo_stream(connection, cells, min(RECEIVE_SIZE, self.max_message_size or RECEIVE_SIZE))
             if cells[INPUT_ENDED]:
                 wait_until_taken(connection)
-            connection.shutdown(socket.SHUT_WR)  # closing is not enough, the parent has it too
         except OSError:
-            os._exit(0)  # the peer has gone, or is idle for too long: its business, not a fault
+            pass  # the peer has gone, or is idle for too long: its business, not a fault
+        # Closing is not enough, the parent has it too.
+        ignoring_gone(connection.shutdown, socket.SHUT_WR)
         os._exit(0)
 
     # --- in the parent --------------------------------------------------------------
