@@ -26,7 +26,7 @@ __all__ = [
 NAME = "echoservers"
 
 DEBUG, INFO, WARNING, ERROR = 10, 20, 30, 40  # the numbers of `logging`
-LEVEL_NAMES = {DEBUG: "debug", INFO: "info", WARNING: "warning", ERROR: "error"}
+LEVEL_NAMES = {DEBUG: "debug", INFO: "info", WARNING: "warning", ERROR: "error", 50: "critical"}
 
 
 class Entry(NamedTuple):

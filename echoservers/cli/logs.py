@@ -36,9 +36,10 @@ def set_up_logging(verbose: bool, log_format: str, others: bool) -> None:
     """
     level = DEBUG if verbose else INFO
     lines = _StderrLines(_json if log_format == "json" else _text, verbose)
-    logger.divert(level, lines.write)
     if others or "logging" in sys.modules:
-        _take_over_logging(level, lines.write)
+        _take_over_logging(level, lines.write)  # ours go there too, for whoever hooks into it
+    else:
+        logger.divert(level, lines.write)
 
 
 def _take_over_logging(level: int, write: Callable[[Entry], None]) -> None:
@@ -48,7 +49,12 @@ def _take_over_logging(level: int, write: Callable[[Entry], None]) -> None:
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             error = record.exc_info[1] if record.exc_info else None
-            write(Entry(record.levelno, str(record.msg), record.args, error, vars(record)))
+            try:
+                text = record.getMessage()
+            except Exception:  # a record that cannot be shown ends no connection
+                said = record.msg if isinstance(record.msg, str) else "a record"
+                text = f"{said} (with what cannot be shown)"
+            write(Entry(record.levelno, text, (), error, vars(record)))
 
     theirs = logging.getLogger(NAME)
     theirs.handlers[:] = [Handler()]
@@ -154,7 +160,7 @@ def _json(entry: Entry, verbose: bool) -> Iterator[str]:
         if verbose:
             # Its end tells most; half a line leaves room for the rest.
             fields["traceback"] = _traceback_of(entry.error)[-MAX_LINE // 2 :]
-    while len(line := json.dumps(fields)) >= MAX_LINE:
+    while len(line := json.dumps(fields, default=repr)) >= MAX_LINE:
         longest = max(fields, key=lambda name: len(str(fields[name])))
         shown = str(fields[longest]).removesuffix(CUT)
         fields[longest] = shown[: len(shown) * 3 // 4] + CUT
