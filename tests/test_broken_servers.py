@@ -32,8 +32,8 @@ BATCHES = [BROKEN[begin::_COUNT] for begin in range(_COUNT)]
 
 @pytest.fixture(autouse=True)
 def fewer_connections(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that keeps its connections allows itself 350 descriptors."""
-    monkeypatch.setattr(clients, "ONE_AFTER_THE_OTHER", 400)
+    """A server that keeps its connections allows itself 700 descriptors."""
+    monkeypatch.setattr(clients, "ONE_AFTER_THE_OTHER", 800)
     monkeypatch.setattr(clients, "CROWD", 120)
 
 
