@@ -342,7 +342,10 @@ class ServingMixIn(AdmissionMixIn):
             self.server_close()
 
     def _takes_steps_of(self, base: type, steps: Iterable[str]) -> bool:
-        """Whether nobody has put anything in the place of the *steps* that *base* takes."""
+        """Whether nobody has put anything in the place of the *steps* that *base* takes.
+
+        A step that neither has counts as taken alike.
+        """
         return not vars(self).keys() & {*steps} and all(
             getattr(type(self), step, None) is getattr(base, step, None) for step in steps
         )

@@ -5,6 +5,7 @@ import mmap
 import os
 import signal
 import socket
+import socketserver
 import threading
 from pathlib import Path
 
@@ -91,6 +92,39 @@ def test_a_child_that_echoes_takes_a_step_that_somebody_has_replaced(
     os.close(reading)
     os.close(writing)
     assert {int(pid) for pid in told} - {os.getpid()}
+
+
+def test_over_a_server_of_somebody_else_a_child_echoes() -> None:
+    class Theirs(echoservers.ForkingMixIn, socketserver.TCPServer):
+        pass
+
+    with Theirs(("127.0.0.1", 0), EchoHandler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        with connect(server) as client:
+            echo(client)
+        server.shutdown()
+        thread.join(PATIENCE)
+        server.drain(PATIENCE)
+        assert server.stats()["errors"] == 0
+
+
+@pytest.mark.parametrize("where", ["server", "handler"])
+def test_an_idle_client_sees_the_end_of_a_child_that_nobody_reaps(
+    where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"idle_timeout": 0.5}
+    if where == "handler":
+        options = {}
+        monkeypatch.setattr(EchoHandler, "timeout", 0.5)
+    with echoservers.create_server("forking-tcp", ("127.0.0.1", 0), **options) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        with connect(server) as client:
+            echo(client)
+            server.shutdown()
+            thread.join(PATIENCE)  # the parent has the connection, too, and is not looking
+            assert client.recv(1) == b""
 
 
 @pytest.mark.parametrize("mode", ["forking-tcp", "forking-unix-stream"])

@@ -86,11 +86,12 @@ class ForkingMixIn(ServingMixIn):
         super()._prepare_to_serve()
         # Looked up once, here: each child that did it would copy twenty pages of memory.
         self._interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        base = TCPServer if self.is_stream else UDPServer
         self._only_echoes = (
             self.RequestHandlerClass is EchoHandler
             and not self.logs_connections
-            and isinstance(self, TCPServer if self.is_stream else UDPServer)
-            and self._takes_steps_of(TCPServer if self.is_stream else UDPServer, STEPS_OF_CHILD)
+            and isinstance(self, base)
+            and self._takes_steps_of(base, STEPS_OF_CHILD)
         )
         # What a hook of os.fork() raises, such as Ctrl-C in that moment, is shown and lost.
         self._loop.holds_interrupts = True
@@ -178,25 +179,27 @@ class ForkingMixIn(ServingMixIn):
 
     def _echo(self, record: ActiveRequest) -> NoReturn:
         """What `finish_request` and the end come to for `EchoHandler`, by few functions."""
-        server: Any = self
-        cells: Any = record.cells
-        if not self.is_stream:
-            message = record.request[0]
+        server: Any = self  # of ours, or `_only_echoes` were false
+        request, cells = record.request, record.cells
+        assert cells is not None
+        if self.is_stream:
+            limit = self.idle_timeout if EchoHandler.timeout is None else EchoHandler.timeout
+            if limit != server.inherited_timeout:
+                limit_waits(request, limit)
+            longest = self.max_message_size or EchoHandler.max_message_size
+            try:
+                echo_stream(request, cells, min(RECEIVE_SIZE, longest))
+                if cells[INPUT_ENDED]:
+                    wait_until_taken(request)
+            except OSError:
+                pass  # the peer has gone, or is idle for too long: its business, not a fault
+            # Closing is not enough, the parent has it too.
+            ignoring_gone(request.shutdown, socket.SHUT_WR)
+        else:
+            message = request[0]
             cells[MESSAGES] += 1
             cells[BYTES_IN] += len(message)
-            cells[BYTES_OUT] += server.send_datagram(message, record.request, record.client_address)
-            os._exit(0)
-        connection = record.request
-        if self.idle_timeout != server.inherited_timeout:
-            limit_waits(connection, self.idle_timeout)
-        try:
-            echo_stream(connection, cells, min(RECEIVE_SIZE, self.max_message_size or RECEIVE_SIZE))
-            if cells[INPUT_ENDED]:
-                wait_until_taken(connection)
-        except OSError:
-            pass  # the peer has gone, or is idle for too long: its business, not a fault
-        # Closing is not enough, the parent has it too.
-        ignoring_gone(connection.shutdown, socket.SHUT_WR)
+            cells[BYTES_OUT] += server.send_datagram(message, request, record.client_address)
         os._exit(0)
 
     # --- in the parent --------------------------------------------------------------
