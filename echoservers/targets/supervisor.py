@@ -247,12 +247,12 @@ class Supervisor:
             os.read(self._wake, 4096)
         while True:
             try:
+                if os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                    return True
                 with in_turn():
                     pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
                 return False
-            if pid == 0:
-                return True
             if pid == self._pid:
                 self._ended = True
                 say(f"ended {os.waitstatus_to_exitcode(status)}")
