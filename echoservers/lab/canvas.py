@@ -1,6 +1,7 @@
 """Figures of one width, and what is made of one: a PNG, an SVG file, and an SVG for a page.
 
-The text of an SVG stays text: it is small, can be searched and copied, and is read aloud.
+The text of an SVG stays text: it is small, can be searched and copied, and is read aloud;
+but for the numbers in the bars of a timeline, thousands of which are one shape, stamped.
 Axes are ruled here, not by matplotlib, whose ticks took a third of the time of a report.
 In a page the colours of ink, grid and paper become CSS variables, so that one picture does
 for light and dark; the file has them fixed, on white.
