@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import echoservers
+from chosen_modes import AVAILABLE_MODES
 from echoservers import EchoHandler, TimestampHandler
 from echoservers.bounces import MOST_SOURCES, PAUSE, Repeats
 from support import (
@@ -32,7 +33,8 @@ from support import (
     wait_until,
 )
 
-# The others answer a datagram in their loop, before they take the next.
+# These answer a datagram in their loop, before they take the next.
+OF_LOOPS = ("iterative", "select", "poll", "epoll", "kqueue", "asyncio", "uvloop")
 OF_WORKERS = ("threading", "forking", "thread-pool", "prethreading")
 FLOOD = 200
 """Datagrams, which the buffer of a socket has room for: none is lost."""
@@ -293,3 +295,17 @@ def test_drain_answers_what_was_received(mode: str, folder: Path) -> None:
         aborted: Any = tuple(server.drain(5))[1]
         assert aborted == 0
         assert sorted(client.recv(10) for _ in range(10)) == [b"%d" % n for n in range(10)]
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [
+        mode.name
+        for mode in AVAILABLE_MODES
+        if mode.model in OF_LOOPS and mode.transport in ("udp", "unix-datagram")
+    ],
+)
+def test_a_server_that_answers_in_its_loop_goes_the_short_way(mode: str, folder: Path) -> None:
+    with serving(mode, folder) as server:
+        echo_once(server)
+        assert server._plain_path is not None

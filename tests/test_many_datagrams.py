@@ -13,15 +13,13 @@ from typing import Any
 
 import pytest
 
-from chosen_modes import AVAILABLE_MODES
 from datagram_clients import Clients, at_reserved_port
 from echoservers import EchoHandler, UpperHandler, mmsg
 from echoservers.counters import BYTES_IN, BYTES_OUT
 from echoservers.datagrams import BATCH, MANY, REST
-from support import DATAGRAM_NAMES, PATIENCE, connect, echo_once, serving
+from support import DATAGRAM_NAMES, PATIENCE, connect, serving
 
 HOSTS = ("127.0.0.1", "::1", "unix")
-LOOPS = {"iterative", "select", "poll", "epoll", "kqueue", "asyncio", "uvloop"}
 SIZES = (1, 0, 64, 65507, 2, 1472, 0, 9000, 63)
 
 needs_many = pytest.mark.skipif(mmsg._calls() is None, reason="one system call a datagram here")
@@ -393,17 +391,3 @@ def test_a_server_under_load_answers_everything(mode: str, together: bool, folde
         stats = server.drain(PATIENCE) and server.stats()
         assert stats["messages"] == stats["accepted"] == sent
         assert stats["bytes_in"] == stats["bytes_out"]
-
-
-@pytest.mark.parametrize(
-    "mode",
-    [
-        mode.name
-        for mode in AVAILABLE_MODES
-        if mode.model in LOOPS and mode.transport in ("udp", "unix-datagram")
-    ],
-)
-def test_a_server_that_answers_in_its_loop_goes_the_short_way(mode: str, folder: Path) -> None:
-    with serving(mode, folder) as server:
-        echo_once(server)
-        assert server._plain_path is not None
