@@ -5,7 +5,9 @@ DEBUG tells of single connections and messages, INFO of the server's life,
 WARNING of limits that were reached, ERROR of handlers that failed.
 """
 
+import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -58,8 +60,10 @@ class Log:
     """
 
     def __init__(self) -> None:
-        self._write: Callable[[Entry], None] | None = None
+        self._write: Callable[[Entry], None] = _last_resort
         self._level = WARNING
+        self._lock = threading.RLock()  # a signal handler may log while a line is written
+        self._lock_of = os.getpid()
 
     def divert(self, level: int, write: Callable[[Entry], None]) -> None:
         """Hand what is logged at *level* or above to *write*, and nothing to `logging`."""
@@ -67,48 +71,81 @@ class Log:
 
     def shows(self, level: int) -> bool:
         """Whether somebody would see what is logged at *level*."""
-        if self._write is None and "logging" in sys.modules:
+        if self._is_for_logging():
             import logging
 
             return logging.getLogger(NAME).isEnabledFor(level)
         return level >= self._level
 
-    def debug(self, message: str, *arguments: object, **more: Any) -> None:
-        """Tell of a single connection or message."""
-        self._log(DEBUG, message, arguments, **more)
-
-    def info(self, message: str, *arguments: object, **more: Any) -> None:
-        """Tell of the server's life."""
-        self._log(INFO, message, arguments, **more)
-
-    def warning(self, message: str, *arguments: object, **more: Any) -> None:
-        """Tell of a limit that was reached."""
-        self._log(WARNING, message, arguments, **more)
-
-    def error(self, message: str, *arguments: object, **more: Any) -> None:
-        """Tell of a handler that failed."""
-        self._log(ERROR, message, arguments, **more)
-
-    def _log(
+    def debug(
         self,
-        level: int,
         message: str,
-        arguments: tuple[object, ...],
+        *arguments: object,
         error: BaseException | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> None:
-        if not self.shows(level):
+        """Tell of a single connection or message."""
+        self._log(Entry(DEBUG, message, arguments, error, extra))
+
+    def info(
+        self,
+        message: str,
+        *arguments: object,
+        error: BaseException | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Tell of the server's life."""
+        self._log(Entry(INFO, message, arguments, error, extra))
+
+    def warning(
+        self,
+        message: str,
+        *arguments: object,
+        error: BaseException | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Tell of a limit that was reached."""
+        self._log(Entry(WARNING, message, arguments, error, extra))
+
+    def error(
+        self,
+        message: str,
+        *arguments: object,
+        error: BaseException | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Tell of a handler that failed."""
+        self._log(Entry(ERROR, message, arguments, error, extra))
+
+    def _is_for_logging(self) -> bool:
+        return self._write is _last_resort and "logging" in sys.modules
+
+    def _log(self, entry: Entry) -> None:
+        if not self.shows(entry.level):
             return
-        if self._write is not None:
-            self._write(Entry(level, message, arguments, error, extra))
-        elif "logging" in sys.modules:
+        if self._is_for_logging():
             import logging
 
             logging.getLogger(NAME).log(
-                level, message, *arguments, exc_info=error, extra=extra, stacklevel=3
+                entry.level,
+                entry.message,
+                *entry.arguments,
+                exc_info=entry.error,
+                extra=entry.extra,
+                stacklevel=3,
             )
-        else:
-            _last_resort(Entry(level, message, arguments, error))
+            return
+        with self._one_at_a_time():
+            self._write(entry)
+
+    def _one_at_a_time(self) -> threading.RLock:
+        """A lock, so that no other thread's lines come between those of an entry.
+
+        A forked child makes one of its own: nobody there would let go of what another thread held.
+        """
+        if self._lock_of != os.getpid():
+            self._lock, self._lock_of = threading.RLock(), os.getpid()
+        return self._lock
 
 
 def _last_resort(entry: Entry) -> None:
@@ -118,7 +155,7 @@ def _last_resort(entry: Entry) -> None:
     try:
         sys.stderr.write(f"{entry.text()}\n")
         sys.stderr.flush()
-    except (OSError, ValueError):  # gone, full or closed: nowhere is left to tell it
+    except Exception:  # gone, full, closed or somebody else's: nowhere is left to tell it
         return
     if entry.error is not None:
         sys.__excepthook__(type(entry.error), entry.error, entry.error.__traceback__)

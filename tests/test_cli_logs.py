@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import re
-import select
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,40 +24,6 @@ from support import (
 )
 
 MAX_LINE = 4096  # bytes, with the newline: PIPE_BUF
-
-HANDLERS = """
-import logging
-from echoservers import EchoHandler
-
-class Careless(EchoHandler):
-    def respond(self, message):
-        logging.getLogger("echoservers").error("%d", "no number")
-        return message
-
-class Fails(EchoHandler):
-    def respond(self, message):
-        if message == b"fail":
-            raise ValueError("one\\ntwo \\x1b[31mred")
-        if message == b"fail at length":
-            raise ValueError("x" * 1000000)
-        return message
-
-class Late(EchoHandler):
-    def respond(self, message):
-        logging.getLogger("echoservers").info("got %(n)d", {"n": len(message)})
-        logging.getLogger("echoservers").debug("secret")
-        return message
-
-class Unspeakable(Exception):
-    def __str__(self):
-        raise RuntimeError("no words")
-
-class Shy(EchoHandler):
-    def respond(self, message):
-        if message == b"fail":
-            raise Unspeakable
-        return message
-"""
 
 
 @contextlib.contextmanager
@@ -214,48 +179,6 @@ def test_where_standard_error_cannot_be_opened_again_nothing_waits_either(folder
         assert server.stop()[1].count("connected from ") == 3
 
 
-def test_a_record_that_cannot_be_shown_ends_no_connection(folder: Path) -> None:
-    (folder / "handlers.py").write_text(HANDLERS)
-    arguments = ["--port", "0", "--handler", "handlers:Careless"]
-    with program(*arguments, cwd=folder) as server:
-        check_that_echo_goes_on(server)
-        *shown, drained = server.stop()[1].splitlines()
-    assert shown == ["%d (with what cannot be shown)"] * 3
-    assert re.fullmatch(r"drained \d connections?, aborted 0", drained)
-
-
-@pytest.mark.parametrize("log_format", ["text", "json"])
-@pytest.mark.parametrize("mode", ONE_OF_EACH)
-def test_what_a_handler_logs_by_logging_stands_among_ours(
-    mode: str, log_format: str, folder: Path
-) -> None:
-    (folder / "handlers.py").write_text(HANDLERS)
-    flags = ["--handler", "handlers:Late", "--log-format", log_format]
-    with program(*serve_arguments(mode, folder), *flags, cwd=folder) as server:
-        with connect_to(server.url) as client:
-            echo(client, b"hello")
-        line, _ = server.stop()[1].splitlines()
-    if log_format == "json":
-        record = json.loads(line)
-        assert (record["level"], record["event"]) == ("info", "server")
-        line = record["message"]
-    assert line == "got 5"
-
-
-def test_an_error_that_fails_to_tell_itself_is_shown_all_the_same(folder: Path) -> None:
-    (folder / "handlers.py").write_text(HANDLERS)
-    arguments = ["--port", "0", "--handler", "handlers:Shy"]
-    with program(*arguments, cwd=folder) as server:
-        with connect_to(server.url) as client:
-            client.sendall(b"fail")
-            assert client.recv(1) == b""
-        check_that_echo_goes_on(server)
-        failed, _ = server.stop()[1].splitlines()
-    assert re.fullmatch(
-        r"handler failed, .*\(with what cannot be shown\) \(.*handlers\.py:\d+\)", failed
-    )
-
-
 def test_a_server_of_ours_runs_without_logging(folder: Path) -> None:
     # It starts sooner, and forks faster: logging has hooks in every fork.
     (folder / "sitecustomize.py").write_text(
@@ -342,67 +265,6 @@ def test_lines_of_long_messages_are_bounded(message: bytes, log_format: str) -> 
     assert shown[:4] in ("xxxx", r"\x00", "éééé", "😀😀😀😀")
     if shown[0] == "x":
         assert shown == "x" * 1000 + "... (59000 more)"
-
-
-# --- a handler that fails ---------------------------------------------------------------
-
-
-def log_of_failures(mode: str, folder: Path, *flags: str, message: bytes = b"fail") -> list[str]:
-    (folder / "handlers.py").write_text(HANDLERS)
-    arguments = [*serve_arguments(mode, folder), "--handler", "handlers:Fails", *flags]
-    with program(*arguments, cwd=folder) as server:
-        with connect_to(server.url) as client:
-            client.sendall(message)
-            if client.type == socket.SOCK_STREAM:
-                assert client.recv(1) == b""
-            else:
-                assert select.select([server.process.stderr], [], [], PATIENCE)[0]
-        with connect_to(server.url) as client:
-            echo(client)
-        _, log = server.stop()
-    return log.split("\n")[:-1]
-
-
-@pytest.mark.parametrize("mode", ONE_OF_EACH)
-def test_a_failing_handler_is_one_line_that_says_where(mode: str, folder: Path) -> None:
-    failed, drained = log_of_failures(mode, folder)
-    assert failed.startswith("handler failed, closing ")
-    assert r": ValueError: one\ntwo \x1b[31mred (" in failed
-    assert re.search(r"/handlers\.py:13\)$", failed)
-    assert drained.startswith("drained ")
-
-
-@pytest.mark.parametrize("mode", ONE_OF_EACH)
-def test_verbose_shows_the_traceback_of_a_failing_handler(mode: str, folder: Path) -> None:
-    lines = log_of_failures(mode, folder, "--verbose")
-    start = next(n for n, line in enumerate(lines) if line.startswith("handler failed, "))
-    assert lines[start + 1] == "    Traceback (most recent call last):"
-    end = next(n for n, line in enumerate(lines) if n > start and not line.startswith("    "))
-    assert lines[end - 2 : end] == ["    ValueError: one", r"    two \x1b[31mred"]
-    assert any('handlers.py", line 13, in respond' in line for line in lines[start:end])
-
-
-@pytest.mark.parametrize("verbose", [True, False])
-def test_a_failing_handler_is_one_json_object(verbose: bool, folder: Path) -> None:
-    flags = ["--log-format", "json", *(["--verbose"] if verbose else [])]
-    records = [json.loads(line) for line in log_of_failures("threading-tcp", folder, *flags)]
-    (failed,) = [record for record in records if record["event"] == "error"]
-    assert failed["level"] == "error"
-    assert "ValueError: one\ntwo" in failed["message"]
-    assert failed["peer"].startswith("127.0.0.1:")
-    assert re.search(r"/handlers\.py:13$", failed["place"])
-    assert ("traceback" in failed) == verbose
-    if verbose:
-        assert failed["traceback"].endswith("ValueError: one\ntwo \x1b[31mred\n")
-
-
-@pytest.mark.parametrize("flags", [(), ("--verbose",), ("--log-format", "json", "--verbose")])
-def test_lines_of_long_errors_are_bounded(flags: tuple[str, ...], folder: Path) -> None:
-    lines = log_of_failures("tcp", folder, *flags, message=b"fail at length")
-    assert all(len(line) < MAX_LINE for line in lines)
-    assert any(len(line) > 1000 for line in lines)
-    if "json" in flags:
-        assert [json.loads(line) for line in lines]
 
 
 def test_a_forking_server_tells_what_was_dropped_once(folder: Path) -> None:

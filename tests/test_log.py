@@ -1,6 +1,7 @@
 """What may stand in a line of the log, and how many lines there may be."""
 
 import logging
+import re
 import subprocess
 import sys
 import time
@@ -200,3 +201,33 @@ def test_a_warning_is_shown_with_no_descriptor_left() -> None:
         [sys.executable, "-c", code], cwd=ROOT, timeout=20, check=True, capture_output=True
     )
     assert ran.stderr == b"cannot accept: no descriptor left\n"
+
+
+def test_no_thread_writes_between_the_lines_of_another() -> None:
+    code = (
+        "import sys, threading, time\n"
+        "from echoservers.log import logger\n"
+        "class Slow:\n"
+        "    def write(self, text):\n"
+        "        sys.__stderr__.write(text)\n"
+        "        time.sleep(0.001)\n"  # others would have their turn
+        "    def flush(self):\n"
+        "        sys.__stderr__.flush()\n"
+        "def fail(name):\n"
+        "    try:\n"
+        "        raise ValueError(name)\n"
+        "    except ValueError as error:\n"
+        "        logger.error('failed: %s', name, error=error)\n"
+        "sys.stderr = Slow()\n"
+        "threads = [threading.Thread(target=fail, args=(n,)) for n in range(8)]\n"
+        "[thread.start() for thread in threads]\n"
+        "[thread.join() for thread in threads]\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, timeout=20, check=True, capture_output=True
+    )
+    entries = re.split(r"^failed: (\d)$", ran.stderr.decode(), flags=re.MULTILINE)[1:]
+    assert sorted(entries[::2]) == [str(n) for n in range(8)]
+    for name, traceback in zip(entries[::2], entries[1::2], strict=True):
+        assert traceback.startswith("\nTraceback (most recent call last):\n")
+        assert traceback.endswith(f"\nValueError: {name}\n")

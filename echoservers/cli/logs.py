@@ -12,6 +12,7 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
+from importlib import import_module
 
 from ..log import DEBUG, INFO, LEVEL_NAMES, NAME, WARNING, Entry, escape, logger
 
@@ -34,6 +35,10 @@ def set_up_logging(verbose: bool, log_format: str, others: bool) -> None:
     :param log_format: ``text`` or ``json``.
     :param others: whether there is code of others that may log to our logger by `logging`.
     """
+    # Now: for the first that need them, there may be no descriptor left.
+    for wanted, name in ((verbose, "traceback"), (log_format == "json", "json")):
+        if wanted:
+            import_module(name)
     level = DEBUG if verbose else INFO
     lines = _StderrLines(_json if log_format == "json" else _text, verbose)
     if others or "logging" in sys.modules:
@@ -178,6 +183,6 @@ def place_of(error: BaseException) -> str:
 
 
 def _traceback_of(error: BaseException) -> str:
-    import traceback  # imported late: it takes a while, and is for failures alone
+    import traceback  # which takes a while, and which a log without tracebacks does not need
 
     return "".join(traceback.format_exception(error))

@@ -23,6 +23,9 @@ from .logs import place_of, set_up_logging
 
 DEFAULT_MODE = "threading-tcp"
 
+OURS = __name__.partition(".")[0] + "."
+"""What the names of our own modules begin with."""
+
 
 def run(arguments: list[str]) -> int:
     """Serve until SIGINT or SIGTERM has drained the server."""
@@ -33,7 +36,8 @@ def run(arguments: list[str]) -> int:
         options = options_of(cls)
         parser = _parser(mode, cls)
         given = parser.parse(arguments)
-        set_up_logging(given.verbose, given.log_format, others=given.handler not in HANDLERS)
+        others = given.handler not in HANDLERS or not cls.__module__.startswith(OURS)
+        set_up_logging(given.verbose, given.log_format, others)
         handler = _handler(given.handler, given.framing)
         address = _address(mode, given.host, given.port, given.path)
         values: dict[str, Any] = {**spelled, **given_options(given, options)}
