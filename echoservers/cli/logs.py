@@ -185,4 +185,12 @@ def place_of(error: BaseException) -> str:
 def _traceback_of(error: BaseException) -> str:
     import traceback  # which takes a while, and which a log without tracebacks does not need
 
-    return "".join(traceback.format_exception(error))
+    try:
+        return "".join(traceback.format_exception(error))
+    except Exception:  # it opens source files and imports, for which no descriptor may be left
+        frames = (
+            f'  File "{frame.f_code.co_filename}", line {line}, in {frame.f_code.co_name}\n'
+            for frame, line in traceback.walk_tb(error.__traceback__)
+        )
+        last = traceback.format_exception_only(error)
+        return "".join(["Traceback (most recent call last):\n", *frames, *last])
