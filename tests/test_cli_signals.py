@@ -303,8 +303,8 @@ def signalled_while_starting(mode: str, tries: int, folder: Path) -> list[list[o
 @pytest.mark.stress
 @pytest.mark.parametrize("mode", STRESSED_NAMES)
 def test_sigterm_while_the_server_is_made(mode: str, folder: Path) -> None:
-    # In twelve modes at least, which makes 240 tries; one costs no more than a fork.
-    for delay, code, log in signalled_while_starting(mode, 20, folder):
+    # In twelve modes at least, which makes 120 tries; one costs no more than a fork.
+    for delay, code, log in signalled_while_starting(mode, 10, folder):
         ended_well = code == 0 and log == "drained 0 connections, aborted 0\n"
         assert ended_well or (code == -signal.SIGTERM and log == ""), (delay, code, log)
 

@@ -42,7 +42,10 @@ def test_it_passes_every_check(
     options = f":certfile={own['certfile']}" if name.endswith("-tls") else ""
     target = Target.of_mode(name + options, name)
     skip = []
-    if "COVERAGE_RUN" in os.environ:  # of every thread that there was it keeps what measured it
+    # Of every thread that there was, coverage keeps what measured it; and the heap of a loop with
+    # TLS is swept after thousands of handshakes only, of which its preforked modes are spared: what
+    # works in their workers is searched in its own mode.
+    if "COVERAGE_RUN" in os.environ or (name.startswith("prefork-") and name.endswith("-tls")):
         skip = ["processes.memory"]
         others = [leak for leak in leaks.LEAKS if leak is not leaks.MEMORY]
         for module in (leaks, processes):

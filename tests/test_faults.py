@@ -217,6 +217,7 @@ def test_a_thread_that_cannot_start_is_counted_and_close_does_not_raise(
 def test_thousands_of_connections_leave_nothing_behind(mode: str, folder: Path) -> None:
     idle = idle_threads(mode)
     cap = ["--max-children", "20"] if mode.startswith("forking") else []
+    connections = 10_000 if mode in ("tcp", "threading-tcp", "forking-tcp") else 2_000
     with program(*serve_arguments(mode, folder), *cap) as server:
         workers = workers_of(server)
         echo_within(server, 1)
@@ -224,7 +225,7 @@ def test_thousands_of_connections_leave_nothing_behind(mode: str, folder: Path) 
         wait_until(lambda: children_of(server.pid) == workers, "the first is over")
         descriptors = descriptors_of(server.pid)
         most = 0
-        for number in range(10_000):
+        for number in range(connections):
             with server.connect() as client:
                 if number % 10 == 0:
                     client.sendall(b"x")
