@@ -52,6 +52,8 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
     _serving_thread: threading.Thread | None = None
     _shares_listener = False  # with other processes, which accept from it too
     _shares_backlog = False  # what we leave there another process may take
+    _may_look_ahead = True
+    _ahead: tuple[Any, Any] | None = None  # the request whose turn comes next
 
     is_stream: bool
     """Whether requests are connections, not datagrams."""
@@ -146,7 +148,32 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
 
     def _take_request(self) -> tuple[Any, Any]:
         """The next request; a worker overrides it where others have a say in whose it is."""
-        return self.get_request()
+        if self._ahead is None:
+            return self.get_request()
+        request, self._ahead = self._ahead, None
+        return request
+
+    def while_peer_reads(self) -> None:
+        """To be called by a handler that has replied and is about to wait for its peer.
+
+        A server that serves one connection at a time accepts the next one meanwhile, where the
+        loop has found one there at once.  That is served when this one is over, as ever; but
+        what accepting costs is out of the way.
+        """
+        if (
+            self._serves_in_loop
+            and self._loop.is_busy
+            and self._may_look_ahead
+            and self._serving_thread is not None
+            and not self._stop_requested
+            and self._ahead is None
+            # At a stop it still gets its turn: its handler must end by itself then.
+            and getattr(self.RequestHandlerClass, "ends_with_input", False)
+        ):
+            try:
+                self._ahead = self.get_request()
+            except OSError:  # mostly: nobody is there.  Whatever it is, `_accept_one` meets it too
+                return
 
     def _takes_freely(self) -> bool:
         """Whether that asks nobody."""
@@ -188,7 +215,9 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
                 self._listen(True)
             elif wait is not None:
                 longest = wait if longest is None else min(wait, longest)
-        self._loop.turn(longest)
+        self._loop.turn(longest if self._ahead is None else 0.0)
+        if self._ahead is not None and not self._stop_requested:
+            self._accept_one()
         if self._loop.interrupted:
             self._loop.raise_interrupt()
 

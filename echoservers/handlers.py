@@ -8,6 +8,7 @@ any handler.  It also runs under a plain ``socketserver`` server.
 
 import socket
 import time
+from collections.abc import Callable
 from socketserver import BaseRequestHandler
 from typing import Any
 
@@ -30,11 +31,17 @@ __all__ = [
 ]
 
 
-def echo_stream(connection: socket.socket, cells: Cells, size: int) -> None:
+def echo_stream(
+    connection: socket.socket,
+    cells: Cells,
+    size: int,
+    then: Callable[[], object] | None = None,
+) -> None:
     """Send back what comes: nobody wants to see it, and nobody ends *connection* but its peer.
 
     :param cells: where that is counted.
     :param size: bytes asked for in one read.
+    :param then: called behind the first reply.
     :raises OSError: the peer has gone, or makes no progress.
     """
     receive, send = connection.recv, connection.sendall
@@ -44,6 +51,9 @@ def echo_stream(connection: socket.socket, cells: Cells, size: int) -> None:
         cells[BYTES_IN] += length
         send(message)
         cells[BYTES_OUT] += length
+        if then is not None:
+            then()
+            then = None
 
 
 class EchoHandler(BaseRequestHandler):
@@ -169,8 +179,11 @@ class EchoHandler(BaseRequestHandler):
 
     # What follows is the driver for blocking sockets; models with a loop have their own.
 
+    _then: Callable[[], object] | None = None  # called behind a reply
+
     def handle(self) -> None:
         self._cells = self.begin()
+        self._then = getattr(self.server, "while_peer_reads", None)
         try:
             if isinstance(self.request, tuple):
                 self._handle_datagram(*self.request)
@@ -236,7 +249,7 @@ class EchoHandler(BaseRequestHandler):
 
     def _echo(self, connection: socket.socket, size: int) -> None:
         try:
-            echo_stream(connection, self._cells, size)
+            echo_stream(connection, self._cells, size, self._then)
         except OSError as error:
             raise PeerEnded(error) from error
 
@@ -266,6 +279,8 @@ class EchoHandler(BaseRequestHandler):
         except OSError as error:
             raise PeerEnded(error) from error
         self._cells[BYTES_OUT] += len(data)
+        if self._then is not None:
+            self._then()
 
 
 class TimestampHandler(EchoHandler):

@@ -144,6 +144,8 @@ class ServingMixIn(AdmissionMixIn):
                     self.service_actions()
             if self._draining:
                 self._take_backlog()
+            elif self._ahead is not None:
+                self._accept_one()
 
     def shutdown(self) -> None:
         """Let the loop end, and wait until it has; before it began, let it end at once.
@@ -329,6 +331,8 @@ class ServingMixIn(AdmissionMixIn):
                 yield
         finally:
             self._listen(False)
+            if self._ahead is not None:  # nobody is to be served any more
+                self.shutdown_request(self._take_request()[0])
             if self.socket.fileno() >= 0:
                 self.socket.settimeout(timeout)
             self._paused = False

@@ -49,6 +49,7 @@ class WorkerSide(ServingMixIn):
     _gate_held = False
     _ends_with_loop = False  # a model's connections: until the master says otherwise
     _shares_backlog = True  # the master's is its workers'
+    _may_look_ahead = False  # who is free shall have the next connection
     _takes_places = False
     _takes_place_first = False
     _leaving = False
