@@ -7,6 +7,7 @@ Knows no socket and makes no decision.  Workers end their request from any threa
 import threading
 from collections import Counter
 from collections.abc import MutableMapping
+from operator import add
 from typing import Any
 
 from .counters import (
@@ -139,10 +140,7 @@ class Activity:
             return True
 
     def _add_to_totals(self, cells: Cells) -> None:
-        totals = list(self._totals)
-        for cell, number in enumerate(cells):
-            totals[cell] += number
-        self._totals = totals
+        self._totals = list(map(add, self._totals, cells))
         if not isinstance(cells, list):  # it is shared memory, of which `stats` reads all
             cells[:] = ZEROS
 

@@ -18,6 +18,11 @@ __all__ = [
 ]
 
 
+FEW = 4
+"""Threads of datagrams that may start at once.  Datagrams come faster than threads can run: with
+more than these, to wait until each runs keeps them few."""
+
+
 class _QuickThread(threading.Thread):
     """A thread whose ``start()`` does not wait until it runs.
 
@@ -62,8 +67,8 @@ class ThreadingMixIn(ServingMixIn):
         record = self._activity.find(request)
         if record is not None:
             self._activity.count_in(record, new_cells())
-        # Datagrams come faster than threads can run: there the wait keeps them few.
-        kind = _QuickThread if self.is_stream else threading.Thread
+        quick = self.is_stream or len(self._threads) < FEW
+        kind = _QuickThread if quick else threading.Thread
         thread = kind(
             target=self.process_request_thread,
             args=(request, client_address),
