@@ -214,6 +214,8 @@ class Loop:
             return
 
         def hold(_signum: int, _frame: object) -> None:
+            if not self.in_owner:  # Ctrl-C reaches the whole group; the parent ends its children
+                return
             if self.interrupted:  # a handler that does not return
                 signal.signal(signal.SIGINT, default)
                 raise KeyboardInterrupt

@@ -14,6 +14,7 @@ import mmap
 import os
 import signal
 import socket
+import threading
 import time
 from functools import partial
 from typing import Annotated, Any, NoReturn
@@ -85,7 +86,9 @@ class ForkingMixIn(ServingMixIn):
     def _prepare_to_serve(self) -> None:
         super()._prepare_to_serve()
         # Looked up once, here: each child that did it would copy twenty pages of memory.
-        self._interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        self._interruptible = default and not in_main_thread
         base = TCPServer if self.is_stream else UDPServer
         self._only_echoes = (
             self.RequestHandlerClass is EchoHandler
@@ -150,7 +153,7 @@ class ForkingMixIn(ServingMixIn):
         status = 1
         try:
             self._activity.restart_in_child(record)
-            if self._interruptible:  # Ctrl-C reaches the whole group; the parent ends its children
+            if self._interruptible:  # as `Loop.holds_interrupts`, where nobody holds them
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
             if self.is_stream:
                 self.socket.close()
