@@ -9,6 +9,7 @@ import socket
 import socketserver
 from typing import Annotated, Any
 
+from .accepting import Acceptor, acceptor
 from .addresses import check_unix_path, family_of, normalise
 from .admission import RequestDropped
 from .bounces import Repeats, mark_replies
@@ -57,6 +58,9 @@ class TCPServer(ServingMixIn, socketserver.TCPServer):
     #: The limit that accepted connections have from the listening socket already.
     inherited_timeout: float | None = None
 
+    _accepts_from: Any = None
+    _acceptor: Acceptor
+
     def server_bind(self) -> None:
         """Bind the socket: a family that fits the host, small replies not held back."""
         if isinstance(self.server_address, tuple):
@@ -97,9 +101,15 @@ class TCPServer(ServingMixIn, socketserver.TCPServer):
             both = host == "::" or host.lower().startswith("::ffff:")
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not both)
 
+    def _accept(self) -> tuple[Any, Any]:
+        if self._accepts_from is not self.socket:  # the first time, or somebody has changed it
+            self._accepts_from = self.socket
+            self._acceptor = acceptor(self.socket)
+        return self._acceptor()
+
     def get_request(self) -> tuple[Any, Any]:
         """Accept a connection; an IPv4 peer of a dual-stack socket appears as IPv4."""
-        connection, client_address = self.socket.accept()
+        connection, client_address = self._accept()
         if not _LINUX:
             connection.setblocking(True)
         if self.address_family == socket.AF_INET6:
@@ -326,7 +336,7 @@ class UnixStreamServer(_UnixPathServer, socketserver.UnixStreamServer):
 
     def get_request(self) -> tuple[Any, Any]:
         """Accept a connection."""
-        return self.socket.accept()
+        return self._accept()
 
 
 class UnixDatagramServer(_UnixPathServer, UDPServer, socketserver.UnixDatagramServer):
