@@ -172,7 +172,9 @@ class AdmissionMixIn(ServingOptions, socketserver.BaseServer):
         ):
             try:
                 self._ahead = self.get_request()
-            except OSError:  # mostly: nobody is there.  Whatever it is, `_accept_one` meets it too
+            except OSError:
+                # Nobody is there, or it was about that one connection, as in `_accept_failed`;
+                # what lasts, such as no descriptor left, `_accept_one` meets too, and tells it.
                 return
 
     def _takes_freely(self) -> bool:
